@@ -63,7 +63,9 @@ class FoldFactory(Protocol):
     `snapshot` None means the journal's beginning. Raises ValueError on a snapshot it cannot read.
     """
 
-    def __call__(self, partition: int, snapshot: bytes | None) -> Fold: ...
+    def __call__(self, partition: int, snapshot: bytes | None) -> Fold:
+        """The fold of `partition` as of `snapshot`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
