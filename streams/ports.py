@@ -3,8 +3,8 @@
 Agents and gateways meet here and nowhere else: an agent never names Kafka, Faust, Postgres or ccxt.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -88,6 +88,25 @@ class FoldSpec:
     watchdog_seconds: float = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class KafkaConnection:
+    """How to reach the brokers. `bootstrap` is `host:port,host:port`; TLS and SASL stay off unless something names them.
+
+    `security_protocol` is PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; `sasl_mechanism` is PLAIN, SCRAM-SHA-256,
+    SCRAM-SHA-512 or OAUTHBEARER (then the bearer token is read from `sasl_token_file` at each connect).
+    """
+
+    bootstrap: str
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: str | None = field(default=None, repr=False)
+    sasl_token_file: str | None = None
+    ssl_cafile: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+
+
 # Header of every fold output: `topic:partition:offset` of the record that caused it. Never compared, so ids stay free of it.
 CAUSE_HEADER = "trimtab-cause"
 
@@ -144,11 +163,31 @@ class LeaseStore(Protocol):
         ...
 
 
+class PositionLostError(Exception):
+    """A wanted offset lies outside what the topic still (or yet) holds."""
+
+    def __init__(self, topic: str, partition: int, wanted: int, begin: int, end: int) -> None:
+        super().__init__(f"{topic}:{partition}: offset {wanted} is outside [{begin}, {end}]")
+        self.topic, self.partition, self.wanted, self.begin, self.end = topic, partition, wanted, begin, end
+
+
 class Log(Protocol):
-    """Append and read whole partitions by explicit offsets; no consumer groups."""
+    """Append and read whole partitions by explicit offsets; no consumer groups. Topic names are without prefix."""
 
     async def append(self, output: Output) -> int:
         """Append durably (acks=all) and return the offset; -1 when the broker recognised a duplicate."""
+        ...
+
+    def append_nowait(self, output: Output) -> Awaitable[int]:
+        """Queue for append, order kept; the awaitable gives the offset when it is durable. Raises BufferError when full."""
+        ...
+
+    def unacked_age_ms(self) -> int:
+        """Age of the oldest append that is not durable yet; 0 when there is none."""
+        ...
+
+    async def partitions(self, topic: str) -> int:
+        """The partition count of a topic. Raises RefusedError when the topic does not exist."""
         ...
 
     async def end_offset(self, topic: str, partition: int) -> int:
@@ -160,5 +199,28 @@ class Log(Protocol):
         ...
 
     async def read(self, topic: str, partition: int, offset_from: int, offset_to: int) -> Sequence[Record]:
-        """All records with offset_from <= offset < offset_to that still exist."""
+        """All records with offset_from <= offset < offset_to that still exist. Raises PositionLostError."""
+        ...
+
+    async def close(self) -> None:
+        """Flush what is queued (bounded) and let go of the connections."""
+        ...
+
+
+class LogReader(Protocol):
+    """Follow partitions by explicit assignment and own offsets. Topic names are without prefix."""
+
+    async def assign(self, positions: Mapping[tuple[str, int], int]) -> None:
+        """Read these (topic, partition) from these offsets on; replaces the former assignment.
+
+        Raises PositionLostError when an offset lies outside what the topic holds.
+        """
+        ...
+
+    async def poll(self, timeout_ms: int, records_max: int = 2000) -> Sequence[Record]:
+        """The next records, in offset order within a partition; empty after `timeout_ms` without any."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connections."""
         ...

@@ -1,0 +1,346 @@
+"""Partitions by explicit offsets over aiokafka: the ports Log and LogReader.
+
+Producers are idempotent, wait for all replicas and never time out: while the broker is away a send simply stays
+unacknowledged, and the role's own watchdog decides when that is too long. Readers assign and seek in one step of the event
+loop, and know no reset policy: a position outside a topic is an error, never a jump. The installation's topic prefix is
+added and removed here and nowhere else.
+"""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.domain.errors import RefusedError, UnreachableError
+from streams.ports import Headers, Output, PositionLostError, Record
+
+QUEUED_MAX = 200_000
+FETCH_WAIT_MS = 20  # one fetch in flight per broker: a longer wait delays records of every other partition
+REQUEST_TIMEOUT_MS = 90_000  # above the watchdogs: with idempotence only they may give a send up
+START_PATIENCE_S = 600.0
+
+log = logging.getLogger("trimtab.kafka")
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConnection:
+    """How to reach the broker. `sasl_password` is never printed; TLS is on for the protocols SSL and SASL_SSL."""
+
+    bootstrap: str
+    topic_prefix: str = ""
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = "SCRAM-SHA-512"
+    sasl_username: str = ""
+    sasl_password: str = field(default="", repr=False)
+    tls_cafile: str = ""
+    tls_certfile: str = ""
+    tls_keyfile: str = ""
+
+    def client_args(self) -> dict[str, Any]:
+        """Keyword arguments that every aiokafka client takes. Raises RefusedError when TLS files are unreadable."""
+        arguments: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap,
+            "security_protocol": self.security_protocol,
+        }
+        if self.security_protocol.startswith("SASL"):
+            arguments |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.sasl_username,
+                "sasl_plain_password": self.sasl_password,
+            }
+        if self.security_protocol.endswith("SSL"):
+            arguments["ssl_context"] = self.tls_context()
+        return arguments
+
+    def tls_context(self) -> ssl.SSLContext:
+        """The TLS context, with a client certificate when one is configured."""
+        try:
+            context = ssl.create_default_context(cafile=self.tls_cafile or None)
+            if self.tls_certfile:
+                context.load_cert_chain(self.tls_certfile, self.tls_keyfile or None)
+        except (OSError, ssl.SSLError) as error:
+            raise RefusedError(f"kafka TLS files: {error}; check kafka.tls_cafile, tls_certfile and tls_keyfile") from None
+        return context
+
+
+async def patiently(what: str, start: Callable[[], Awaitable[None]], patience_s: float = START_PATIENCE_S) -> None:
+    """Run `start` until it works, with growing pauses up to 5 s and one clear line for each.
+
+    Raises UnreachableError after `patience_s`.
+    """
+    deadline, pause_s = time.monotonic() + patience_s, 0.2
+    while True:
+        try:
+            return await start()
+        except (KafkaError, OSError) as error:
+            if time.monotonic() > deadline:
+                raise UnreachableError(f"{what}: the broker cannot be reached: {error}") from None
+            log.warning("%s: the broker cannot be reached yet (%s); trying again", what, error)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 5.0)
+
+
+@dataclass(slots=True, eq=False)
+class _Queued:
+    output: Output
+    done: "asyncio.Future[int]"
+    queued_at_s: float
+
+
+class KafkaLog:
+    """The port Log. One idempotent producer, and one consumer for reading ranges back."""
+
+    def __init__(self, connection: KafkaConnection, compression: str | None = None) -> None:
+        self._connection = connection
+        self._compression = compression
+        self._producer: AIOKafkaProducer | None = None
+        self._consumer: AIOKafkaConsumer | None = None
+        self._reading = asyncio.Lock()
+        self._queue: deque[_Queued] = deque()
+        self._unacked: dict[int, float] = {}
+        self._wake = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect, waiting for the broker with patience. Raises UnreachableError."""
+        await patiently("log", self._start_clients)
+        self._pump = asyncio.create_task(self._run_pump(), name="log-pump")
+
+    async def _start_clients(self) -> None:
+        arguments = self._connection.client_args()
+        producer = AIOKafkaProducer(
+            **arguments,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            compression_type=cast("Any", self._compression),
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            max_batch_size=900_000,
+        )
+        consumer = AIOKafkaConsumer(
+            **arguments, auto_offset_reset="none", enable_auto_commit=False, fetch_max_wait_ms=FETCH_WAIT_MS
+        )
+        try:
+            await producer.start()
+            await consumer.start()
+        except BaseException:
+            await producer.stop()
+            await consumer.stop()
+            raise
+        self._producer, self._consumer = producer, consumer
+
+    def append_nowait(self, output: Output) -> "asyncio.Future[int]":
+        """See the port."""
+        if len(self._queue) >= QUEUED_MAX:
+            raise BufferError(f"{QUEUED_MAX} appends are waiting for the broker")
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        queued_at_s = time.monotonic()
+        self._queue.append(_Queued(output, done, queued_at_s))
+        self._unacked[id(done)] = queued_at_s
+        done.add_done_callback(lambda future: self._unacked.pop(id(future), None))
+        self._wake.set()
+        return done
+
+    async def append(self, output: Output) -> int:
+        """See the port."""
+        return await self.append_nowait(output)
+
+    def unacked_age_ms(self) -> int:
+        """See the port."""
+        oldest = next(iter(self._unacked.values()), None)
+        return 0 if oldest is None else int((time.monotonic() - oldest) * 1000)
+
+    async def _run_pump(self) -> None:
+        producer = self._producer
+        assert producer is not None
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                queued = self._queue.popleft()
+                output = queued.output
+                try:
+                    sent = await producer.send(
+                        self._connection.topic_prefix + output.topic,
+                        value=output.value,
+                        key=output.key,
+                        partition=output.partition,
+                        timestamp_ms=output.timestamp_ms,
+                        headers=cast("Any", list(output.headers)),
+                    )
+                except asyncio.CancelledError:
+                    queued.done.cancel()
+                    raise
+                except Exception as error:  # noqa: BLE001  the caller of append gets whatever it was
+                    if not queued.done.done():
+                        queued.done.set_exception(error)
+                else:
+                    sent.add_done_callback(lambda ack, done=queued.done: _settle(ack, done))
+
+    async def partitions(self, topic: str) -> int:
+        """See the port."""
+        assert self._producer is not None
+        try:
+            async with asyncio.timeout(30):
+                return len(await self._producer.partitions_for(self._connection.topic_prefix + topic))
+        except (KafkaError, TimeoutError) as error:
+            raise RefusedError(f"topic {self._connection.topic_prefix + topic} cannot be read: {error!r}") from None
+
+    async def end_offset(self, topic: str, partition: int) -> int:
+        """See the port."""
+        place = self._place(topic, partition)
+        return (await self._need_consumer().end_offsets([place]))[place]
+
+    async def begin_offset(self, topic: str, partition: int) -> int:
+        """See the port."""
+        place = self._place(topic, partition)
+        return (await self._need_consumer().beginning_offsets([place]))[place]
+
+    async def read(self, topic: str, partition: int, offset_from: int, offset_to: int) -> Sequence[Record]:
+        """See the port."""
+        if offset_from >= offset_to:
+            return []
+        place, consumer = self._place(topic, partition), self._need_consumer()
+        async with self._reading:
+            begin, end = await self.begin_offset(topic, partition), await self.end_offset(topic, partition)
+            if not begin <= offset_from <= offset_to <= end:
+                wanted = offset_from if offset_from < begin else offset_to
+                raise PositionLostError(topic, partition, wanted, begin, end)
+            consumer.assign([place])
+            consumer.seek(place, offset_from)
+            found: list[Record] = []
+            while await consumer.position(place) < offset_to:
+                batches = await consumer.getmany(place, timeout_ms=200)
+                found += [_record(raw, topic) for raw in batches.get(place, []) if raw.offset < offset_to]
+            return found
+
+    async def close(self) -> None:
+        """See the port."""
+        if self._producer is not None:
+            await self._flush(self._producer)
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        for queued in self._queue:
+            queued.done.cancel()
+        for client in (self._producer, self._consumer):
+            if client is not None:
+                await _stop(client)
+        self._producer = self._consumer = None
+
+    async def _flush(self, producer: AIOKafkaProducer) -> None:
+        """Wait, at most 3 s, until everything queued is durable: with the broker away it would be for ever."""
+        if self._queue:
+            await asyncio.wait([self._queue[-1].done], timeout=3.0)
+        try:
+            async with asyncio.timeout(3.0):
+                await producer.flush()
+        except TimeoutError:
+            log.warning("%d appends are not acknowledged at the stop", len(self._unacked))
+
+    def _place(self, topic: str, partition: int) -> TopicPartition:
+        return TopicPartition(self._connection.topic_prefix + topic, partition)
+
+    def _need_consumer(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise UnreachableError("the log is not started")
+        return self._consumer
+
+
+class KafkaReader:
+    """The port LogReader: explicit assignment, own offsets, no group."""
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._connection = connection
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def start(self) -> None:
+        """Connect, waiting for the broker with patience. Raises UnreachableError."""
+        await patiently("reader", self._start_client)
+
+    async def _start_client(self) -> None:
+        consumer = AIOKafkaConsumer(
+            **self._connection.client_args(),
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+        )
+        try:
+            await consumer.start()
+        except BaseException:
+            await consumer.stop()
+            raise
+        self._consumer = consumer
+
+    async def assign(self, positions: Mapping[tuple[str, int], int]) -> None:
+        """See the port."""
+        if self._consumer is None:
+            await self.start()
+        consumer = self._consumer
+        assert consumer is not None
+        places = {
+            TopicPartition(self._connection.topic_prefix + topic, partition): offset
+            for (topic, partition), offset in positions.items()
+        }
+        if not places:
+            consumer.unsubscribe()
+            return
+        begins, ends = await consumer.beginning_offsets(list(places)), await consumer.end_offsets(list(places))
+        for place, offset in places.items():
+            if not begins[place] <= offset <= ends[place]:
+                raise PositionLostError(self._logical(place.topic), place.partition, offset, begins[place], ends[place])
+        # No await between these two: a fetcher without position would queue an error for a later poll.
+        consumer.assign(list(places))
+        for place, offset in places.items():
+            consumer.seek(place, offset)
+
+    async def poll(self, timeout_ms: int, records_max: int = 2000) -> Sequence[Record]:
+        """See the port."""
+        consumer = self._consumer
+        if consumer is None or not consumer.assignment():
+            await asyncio.sleep(timeout_ms / 1000)
+            return []
+        batches = await consumer.getmany(timeout_ms=timeout_ms, max_records=records_max)
+        return [_record(raw, self._logical(place.topic)) for place, raws in batches.items() for raw in raws]
+
+    async def close(self) -> None:
+        """See the port."""
+        if self._consumer is not None:
+            await _stop(self._consumer)
+            self._consumer = None
+
+    def _logical(self, topic: str) -> str:
+        return topic.removeprefix(self._connection.topic_prefix)
+
+
+def _settle(ack: "asyncio.Future[Any]", done: "asyncio.Future[int]") -> None:
+    if done.done():
+        if not ack.cancelled():
+            ack.exception()
+    elif ack.cancelled():
+        done.cancel()
+    elif (error := ack.exception()) is not None:
+        done.set_exception(error)
+    else:
+        done.set_result(ack.result().offset)
+
+
+def _record(raw: ConsumerRecord, topic: str) -> Record:
+    headers: Headers = tuple((name, value) for name, value in raw.headers)
+    return Record(topic, raw.partition, raw.offset, raw.key, raw.value, headers, raw.timestamp)
+
+
+async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    """Stop a client, bounded: with the broker away its own flush would wait for ever."""
+    try:
+        async with asyncio.timeout(5):
+            await client.stop()
+    except (TimeoutError, KafkaError):
+        log.warning("a Kafka client did not stop in 5 s; its connections end with the process")
