@@ -93,7 +93,8 @@ class KafkaConnection:
     """How to reach the brokers. `bootstrap` is `host:port,host:port`; TLS and SASL stay off unless something names them.
 
     `security_protocol` is PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; `sasl_mechanism` is PLAIN, SCRAM-SHA-256,
-    SCRAM-SHA-512 or OAUTHBEARER (then the bearer token is read from `sasl_token_file` at each connect).
+    SCRAM-SHA-512 or OAUTHBEARER (then the bearer token is read from `sasl_token_file` at each connect). `topic_prefix` stands before every topic
+    of the installation.
     """
 
     bootstrap: str
@@ -105,6 +106,7 @@ class KafkaConnection:
     ssl_cafile: str | None = None
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None
+    topic_prefix: str = ""
 
 
 # Header of every fold output: `topic:partition:offset` of the record that caused it. Never compared, so ids stay free of it.

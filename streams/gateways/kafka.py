@@ -12,14 +12,16 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
 from streams.domain.errors import RefusedError, UnreachableError
-from streams.ports import Headers, Output, PositionLostError, Record
+from streams.ports import Headers, KafkaConnection, Output, PositionLostError, Record
 
 QUEUED_MAX = 200_000
 FETCH_WAIT_MS = 20  # one fetch in flight per broker: a longer wait delays records of every other partition
@@ -29,45 +31,43 @@ START_PATIENCE_S = 600.0
 log = logging.getLogger("trimtab.kafka")
 
 
-@dataclass(frozen=True, slots=True)
-class KafkaConnection:
-    """How to reach the broker. `sasl_password` is never printed; TLS is on for the protocols SSL and SASL_SSL."""
+class _TokenFile(AbstractTokenProvider):
+    """OAUTHBEARER: whoever rotates the token writes a file; each connect reads it anew."""
 
-    bootstrap: str
-    topic_prefix: str = ""
-    security_protocol: str = "PLAINTEXT"
-    sasl_mechanism: str = "SCRAM-SHA-512"
-    sasl_username: str = ""
-    sasl_password: str = field(default="", repr=False)
-    tls_cafile: str = ""
-    tls_certfile: str = ""
-    tls_keyfile: str = ""
+    def __init__(self, path: str) -> None:
+        self._path = path
 
-    def client_args(self) -> dict[str, Any]:
-        """Keyword arguments that every aiokafka client takes. Raises RefusedError when TLS files are unreadable."""
-        arguments: dict[str, Any] = {
-            "bootstrap_servers": self.bootstrap,
-            "security_protocol": self.security_protocol,
-        }
-        if self.security_protocol.startswith("SASL"):
-            arguments |= {
-                "sasl_mechanism": self.sasl_mechanism,
-                "sasl_plain_username": self.sasl_username,
-                "sasl_plain_password": self.sasl_password,
-            }
-        if self.security_protocol.endswith("SSL"):
-            arguments["ssl_context"] = self.tls_context()
-        return arguments
+    async def token(self) -> str:
+        """The bearer token as it stands in the file."""
+        return (await asyncio.to_thread(Path(self._path).read_text)).strip()
 
-    def tls_context(self) -> ssl.SSLContext:
-        """The TLS context, with a client certificate when one is configured."""
-        try:
-            context = ssl.create_default_context(cafile=self.tls_cafile or None)
-            if self.tls_certfile:
-                context.load_cert_chain(self.tls_certfile, self.tls_keyfile or None)
-        except (OSError, ssl.SSLError) as error:
-            raise RefusedError(f"kafka TLS files: {error}; check kafka.tls_cafile, tls_certfile and tls_keyfile") from None
-        return context
+
+def client_args(connection: KafkaConnection) -> dict[str, Any]:
+    """Keyword arguments that every aiokafka client takes. Raises RefusedError when TLS files are unreadable."""
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": connection.bootstrap,
+        "security_protocol": connection.security_protocol,
+    }
+    if connection.security_protocol.startswith("SASL"):
+        arguments["sasl_mechanism"] = connection.sasl_mechanism
+        if connection.sasl_token_file:
+            arguments["sasl_oauth_token_provider"] = _TokenFile(connection.sasl_token_file)
+        else:
+            arguments["sasl_plain_username"] = connection.sasl_username
+            arguments["sasl_plain_password"] = connection.sasl_password
+    if connection.security_protocol.endswith("SSL"):
+        arguments["ssl_context"] = _tls_context(connection)
+    return arguments
+
+
+def _tls_context(connection: KafkaConnection) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=connection.ssl_cafile)
+        if connection.ssl_certfile:
+            context.load_cert_chain(connection.ssl_certfile, connection.ssl_keyfile)
+    except (OSError, ssl.SSLError) as error:
+        raise RefusedError(f"kafka TLS: {error}; check ssl_cafile, ssl_certfile and ssl_keyfile") from None
+    return context
 
 
 async def patiently(what: str, start: Callable[[], Awaitable[None]], patience_s: float = START_PATIENCE_S) -> None:
@@ -114,7 +114,7 @@ class KafkaLog:
         self._pump = asyncio.create_task(self._run_pump(), name="log-pump")
 
     async def _start_clients(self) -> None:
-        arguments = self._connection.client_args()
+        arguments = client_args(self._connection)
         producer = AIOKafkaProducer(
             **arguments,
             acks="all",
@@ -267,7 +267,7 @@ class KafkaReader:
 
     async def _start_client(self) -> None:
         consumer = AIOKafkaConsumer(
-            **self._connection.client_args(),
+            **client_args(self._connection),
             auto_offset_reset="none",
             enable_auto_commit=False,
             fetch_max_wait_ms=FETCH_WAIT_MS,
