@@ -93,8 +93,8 @@ class KafkaConnection:
     """How to reach the brokers. `bootstrap` is `host:port,host:port`; TLS and SASL stay off unless something names them.
 
     `security_protocol` is PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; `sasl_mechanism` is PLAIN, SCRAM-SHA-256,
-    SCRAM-SHA-512 or OAUTHBEARER (then the bearer token is read from `sasl_token_file` at each connect). `topic_prefix` stands before every topic
-    of the installation.
+    SCRAM-SHA-512 or OAUTHBEARER (then the bearer token is read from `sasl_token_file` at each connect). `topic_prefix`
+    stands before every topic of the installation; only gateways know it.
     """
 
     bootstrap: str

@@ -37,7 +37,7 @@ class _TokenFile(AbstractTokenProvider):
     def __init__(self, path: str) -> None:
         self._path = path
 
-    async def token(self) -> str:
+    async def token(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]  its base lacks a type
         """The bearer token as it stands in the file."""
         return (await asyncio.to_thread(Path(self._path).read_text)).strip()
 

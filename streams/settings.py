@@ -1,0 +1,333 @@
+"""One file and the environment, read once into one frozen object.
+
+The file (`trimtab.toml`) proposes; the control topic is the truth for portfolios, targets, policy and limits. Environment
+variables start with TRIMTAB_ and reach nested keys by two underscores: TRIMTAB_KAFKA__BOOTSTRAP=host:9092. Secrets come only
+from the environment or from files that `*_file` keys name: one in the settings file is refused.
+"""
+
+import os
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from schemas.values import Asset, Name, Price, Symbol, Weight
+from streams.domain.errors import RefusedError
+from streams.ports import KafkaConnection
+
+PREFIX = "TRIMTAB_"
+FILE_VARIABLE = "TRIMTAB_CONFIG"
+FILE_DEFAULT = "trimtab.toml"
+
+
+def _text_or_integer(value: Any) -> Any:
+    """A whole number may stand in the file without quotes; a fraction may not, since TOML would make it a float."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Fraction = Annotated[Weight, BeforeValidator(_text_or_integer)]
+Money = Annotated[Price, BeforeValidator(_text_or_integer)]
+Milliseconds = Annotated[int, Field(strict=True, ge=1, le=366 * 86_400_000)]
+
+
+class Section(BaseModel):
+    """Base of sections: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(Section):
+    """The broker. Money roles refuse less than the two floors unless `dev = true`."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    topic_prefix: str = Field(default="", pattern=r"^[a-z0-9._-]{0,40}$")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    sasl_password_file: Path | None = None
+    sasl_token_file: Path | None = None
+    tls_cafile: Path | None = None
+    tls_certfile: Path | None = None
+    tls_keyfile: Path | None = None
+    replication_floor: int = 3
+    min_insync_floor: int = 2
+
+    def connection(self) -> KafkaConnection:
+        """The same in the words of the ports."""
+        return KafkaConnection(
+            bootstrap=self.bootstrap,
+            security_protocol=self.security_protocol,
+            sasl_mechanism=self.sasl_mechanism,
+            sasl_username=self.sasl_username,
+            sasl_password=secret(self.sasl_password, self.sasl_password_file, "kafka.sasl_password"),
+            sasl_token_file=_path(self.sasl_token_file),
+            ssl_cafile=_path(self.tls_cafile),
+            ssl_certfile=_path(self.tls_certfile),
+            ssl_keyfile=_path(self.tls_keyfile),
+            topic_prefix=self.topic_prefix,
+        )
+
+
+class DatabaseSettings(Section):
+    """PostgreSQL. Leases have their own address (`lease_url`), so that production can give them synchronous replication."""
+
+    url: SecretStr = SecretStr("postgresql://127.0.0.1:5432/trimtab")
+    url_file: Path | None = None
+    lease_url: SecretStr | None = None
+
+    def dsn(self) -> str:
+        """The address of the projection."""
+        return secret(None, self.url_file, "database.url") or self.url.get_secret_value()
+
+    def lease_dsn(self) -> str:
+        """The address of the leases; the projection's own when none is given."""
+        return self.lease_url.get_secret_value() if self.lease_url else self.dsn()
+
+
+class VenueSettings(Section):
+    """One venue: its dialect (a ccxt id), its addresses when they are not the dialect's own, and the symbols we use."""
+
+    dialect: Literal["binance"]
+    symbols: tuple[Symbol, ...] = Field(min_length=1)
+    urls: dict[str, str] = {}
+    probe_every_ms: Milliseconds = 1000
+    balances_every_ms: Milliseconds = 5000
+    books_every_ms: Milliseconds = 1000
+
+
+class KeyPair(Section):
+    """One API key. Give the two values by environment, or the two files."""
+
+    api_key: SecretStr | None = None
+    api_secret: SecretStr | None = None
+    api_key_file: Path | None = None
+    api_secret_file: Path | None = None
+
+
+class AccountLimits(Section):
+    """What the executor never exceeds, in quote units; every one is required."""
+
+    order_notional_max_quote: Money
+    turnover_5min_max_quote: Money
+    turnover_day_max_quote: Money
+    open_orders_max: int = Field(strict=True, ge=1, le=10_000)
+    price_collar: Fraction
+
+
+class AccountSettings(Section):
+    """One venue account. The feed's key may only read; the executor's may trade and must not withdraw."""
+
+    venue: Name
+    feed: KeyPair = KeyPair()
+    trade: KeyPair = KeyPair()
+    orders_per_second: Money | None = Decimal(3)
+    limits: AccountLimits
+
+
+class PolicySettings(Section):
+    """How a portfolio is steered, as fractions of net asset value. `band` has no default on purpose."""
+
+    band: Fraction
+    threshold: Fraction
+    edge_inner: Fraction | None = None
+    price_cap: Fraction = Decimal("0.002")
+    mark_age_ms_max: Milliseconds = 60_000
+    admit_within_ms: Milliseconds = 10_000
+    order_life_ms: Milliseconds = 3_600_000
+    observe_every_ms: Milliseconds = 60_000
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "PolicySettings":
+        if not 0 < self.edge < self.threshold <= self.band:
+            raise ValueError("needs 0 < edge_inner < threshold <= band")
+        return self
+
+    @property
+    def edge(self) -> Decimal:
+        """The inner edge: half the threshold unless given."""
+        return self.threshold / 2 if self.edge_inner is None else self.edge_inner
+
+
+class PortfolioLimits(Section):
+    """What the fold never exceeds, as fractions of net asset value; every one is required."""
+
+    order_notional_max: Fraction
+    turnover_5min_max: Money
+    turnover_day_max: Money
+    loss_day_max: Fraction
+
+
+class PortfolioSettings(Section):
+    """One portfolio: its accounts, target weights (quote included) and how each risky asset is traded."""
+
+    shard: int = Field(strict=True, ge=0)
+    quote: Asset
+    accounts: tuple[Name, ...] = Field(min_length=1)
+    weights: dict[Asset, Fraction]
+    symbols: dict[Asset, Symbol] = {}
+    policy: PolicySettings
+    limits: PortfolioLimits
+
+    def symbol_of(self, asset: str) -> str:
+        """The pair that trades an asset: as configured, else asset/quote."""
+        return self.symbols.get(asset, f"{asset}/{self.quote}")
+
+
+class Settings(BaseSettings):
+    """Everything a process is told, once."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    environment: Name = "dev"
+    dev: bool = False
+    state_dir: Path = Path(".state")
+    shards: int = Field(default=8, ge=1, le=1024)
+    heartbeat_ms: Milliseconds = 1000
+    opening_gap_ms: Milliseconds = 5000
+    log_format: Literal["auto", "json", "text"] = "auto"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    kafka: KafkaSettings = KafkaSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    venues: dict[Name, VenueSettings] = {}
+    accounts: dict[Name, AccountSettings] = {}
+    portfolios: dict[Name, PortfolioSettings] = {}
+
+    @classmethod
+    def settings_customise_sources(  # noqa: D102  documented by the library
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = settings_path()
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=path) if path.exists() else init_settings
+        return init_settings, env_settings, toml
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        problems = [*self._account_problems(), *self._portfolio_problems()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _account_problems(self) -> list[str]:
+        return [
+            f"accounts.{name}.venue: {account.venue!r} is not a venue of this file; add [venues.{account.venue}]"
+            for name, account in self.accounts.items()
+            if account.venue not in self.venues
+        ]
+
+    def _portfolio_problems(self) -> list[str]:
+        problems: list[str] = []
+        owner: dict[str, str] = {}
+        for name, portfolio in self.portfolios.items():
+            key = f"portfolios.{name}"
+            if portfolio.shard >= self.shards:
+                problems.append(f"{key}.shard: {portfolio.shard} does not exist; shards are 0 to {self.shards - 1}")
+            total = sum(portfolio.weights.values())
+            if total != 1:
+                problems.append(f"{key}.weights: they sum to {total}; make them sum to 1")
+            if portfolio.quote not in portfolio.weights:
+                problems.append(f"{key}.weights: the quote asset {portfolio.quote} has no weight; add it (0 is allowed)")
+            for account in portfolio.accounts:
+                if account in owner:
+                    problems.append(
+                        f"{key}.accounts: {account!r} already belongs to portfolio {owner[account]!r}; an account has one"
+                    )
+                owner.setdefault(account, name)
+                problems += self._symbol_problems(key, portfolio, account)
+        return problems
+
+    def _symbol_problems(self, key: str, portfolio: PortfolioSettings, account: str) -> list[str]:
+        if account not in self.accounts:
+            return [f"{key}.accounts: {account!r} is not an account of this file; add [accounts.{account}]"]
+        venue = self.venues.get(self.accounts[account].venue)
+        if venue is None:
+            return []
+        wanted = {asset: portfolio.symbol_of(asset) for asset in portfolio.weights if asset != portfolio.quote}
+        return [
+            f"{key}.symbols.{asset}: {symbol} is not among venues.{self.accounts[account].venue}.symbols; add it or correct it"
+            for asset, symbol in wanted.items()
+            if symbol not in venue.symbols
+        ] + [
+            f"{key}.symbols.{asset}: {symbol} does not trade {asset} against {portfolio.quote}"
+            for asset, symbol in wanted.items()
+            if symbol != f"{asset}/{portfolio.quote}"
+        ]
+
+
+def settings_path() -> Path:
+    """The settings file: TRIMTAB_CONFIG, else trimtab.toml in the working directory."""
+    return Path(os.environ.get(FILE_VARIABLE, FILE_DEFAULT))
+
+
+def load() -> Settings:
+    """The settings of this process. Raises RefusedError with file, key and remedy for each problem."""
+    path = settings_path()
+    if FILE_VARIABLE in os.environ and not path.exists():
+        raise RefusedError(f"{path}: the settings file that {FILE_VARIABLE} names does not exist")
+    try:
+        _refuse_secrets(path)
+        return Settings()
+    except tomllib.TOMLDecodeError as error:
+        raise RefusedError(f"{path}: not TOML: {error}") from None
+    except ValidationError as error:
+        raise RefusedError("\n".join(_sentences(path, error))) from None
+
+
+def secret(value: SecretStr | None, file: Path | None, key: str) -> str | None:
+    """A secret from its value or its file, else None. Raises RefusedError when the file cannot be read."""
+    if value is not None:
+        return value.get_secret_value()
+    if file is None:
+        return None
+    try:
+        return file.read_text().strip()
+    except OSError as error:
+        raise RefusedError(f"{key}_file: {file} cannot be read: {error.strerror}") from None
+
+
+def _refuse_secrets(path: Path) -> None:
+    if not path.exists():
+        return
+
+    def walk(node: dict[str, Any], trail: tuple[str, ...]) -> None:
+        for key, value in node.items():
+            here = (*trail, key)
+            if isinstance(value, dict):
+                walk(value, here)
+            elif key in {"api_key", "api_secret", "sasl_password"} or (key.endswith("url") and _has_password(value)):
+                variable = PREFIX + "__".join(here).upper()
+                raise RefusedError(f"{path}: {'.'.join(here)} is a secret; set {variable} or name a file in {key}_file")
+
+    walk(tomllib.loads(path.read_text()), ())
+
+
+def _has_password(value: Any) -> bool:
+    return isinstance(value, str) and urlsplit(value).password is not None
+
+
+def _sentences(path: Path, error: ValidationError) -> list[str]:
+    sentences: list[str] = []
+    for problem in error.errors(include_url=False, include_input=False):
+        key = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "missing":
+            message = "is required and has no default; add it"
+        elif problem["type"] == "extra_forbidden":
+            message = "is not a setting; remove or correct it"
+        sentences += [f"{path}: {key}{': ' if key else ''}{line}" for line in message.splitlines()]
+    return sentences
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else str(path)
