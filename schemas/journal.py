@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from schemas.envelope import Message, Part
-from schemas.values import Count, Id, Name, Price, Quantity, Text, TimeMs, VenueSymbol, Version
+from schemas.values import Count, Digest, Id, Name, Price, Quantity, Text, TimeMs, VenueSymbol, Version
 
 Source = Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,200}:[0-9]{1,6}$")]
 """`topic:partition` of a source, without the installation's topic prefix."""
@@ -60,12 +60,16 @@ class Watermark(Part):
 
 
 class Positions(JournalRecord):
-    """Where every source stands: a restart begins at the newest one whose expected offset is its own."""
+    """Where every source stands: a restart begins at the newest one whose expected offset is its own.
+
+    `ledger_hashes` has the entry hash of each account's last sequence where it is known.
+    """
 
     TYPE: ClassVar[str] = "journal.positions"
     positions: dict[Source, Count]
     watermarks: dict[VenueSymbol, Watermark] = {}
     ledger_sequences: dict[Name, Count] = {}
+    ledger_hashes: dict[Name, Digest] = {}
 
 
 class Quote(Part):

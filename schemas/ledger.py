@@ -88,7 +88,7 @@ class LedgerEntry(Message):
     """One entry of an account's books.
 
     `sequence` starts at 1 without gaps; `entry_hash` = SHA-256 over `previous_hash` and the entry's other fields in
-    canonical JSON. `filled_*` are cumulative for the command after this entry. `entry_id` (= ce_id) comes from the event.
+    canonical JSON. `filled_*` are cumulative for the command after this entry. The ce_id comes from account and sequence.
     """
 
     TYPE: ClassVar[str] = "ledger.entry"
@@ -117,6 +117,7 @@ class LedgerEntry(Message):
     fill_quote_amount: Holding | None = None
     fee_asset: Asset | None = None
     fee_amount: Holding | None = None
+    flow_id: Text | None = None
     halt_ids: tuple[Id, ...] = ()
     cause: Text | None = None
     flags: tuple[Flag, ...] = ()

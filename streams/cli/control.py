@@ -1,0 +1,221 @@
+"""`trimtab config`, `halt`, `resume`: the operator's words, written to the control topic."""
+
+import asyncio
+import getpass
+import os
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from schemas.codec import decode, encode
+from schemas.control import (
+    AccountLimitsSet,
+    ControlEvent,
+    PolicySet,
+    PortfolioCreated,
+    PortfolioLimitsSet,
+    StopKind,
+    TargetsSet,
+    TradingResumed,
+    TradingStopped,
+)
+from schemas.envelope import Envelope
+from streams import settings
+from streams.domain import control
+from streams.domain.errors import RefusedError
+from streams.gateways.kafka import KafkaLog
+from streams.ports import Output
+from streams.settings import Settings
+from streams.topics import OPERATOR_CONTROL
+
+SCOPE = r"^(all|(portfolio|account|venue):[a-z0-9][a-z0-9_-]{0,63})$"
+
+
+@click.group()
+def config() -> None:
+    """Check the settings file; apply it to the control topic."""
+
+
+@config.command("check")
+def check_config() -> None:
+    """Refuse nonsense, saying file, key and remedy; exit 2 when something is refused."""
+    checked = settings.load()
+    for name, portfolio in sorted(checked.portfolios.items()):
+        weights = ", ".join(f"{asset} {weight}" for asset, weight in portfolio.weights.items())
+        click.echo(f"portfolio {name}: {weights}; band {portfolio.policy.band}, threshold {portfolio.policy.threshold}")
+    click.echo(f"{settings.settings_path()}: {len(checked.portfolios)} portfolios, {len(checked.accounts)} accounts: good")
+
+
+@config.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be written and write nothing.")
+@click.option("--why", default="config apply", show_default=True, help="The reason that goes on record.")
+def apply(dry_run: bool, why: str) -> None:
+    """Write the difference between the settings file and the control topic as control events."""
+    checked = settings.load()
+    events = asyncio.run(apply_settings(checked, why, dry_run=dry_run))
+    for event in events:
+        click.echo(f"{'would write' if dry_run else 'wrote'} {event.TYPE} for {event.scope}")
+    if not events:
+        click.echo("the control topic says the same already")
+
+
+@click.command()
+@click.argument("scope")
+@click.option("--freeze", is_flag=True, help="Only no new orders; without it open orders are canceled too.")
+@click.option("--why", default="", help="The reason that goes on record.")
+@click.option("--offline", is_flag=True, help="Write the local HALT file only: works with Kafka and the database down.")
+def halt(scope: str, freeze: bool, why: str, offline: bool) -> None:
+    """Stop new orders within SCOPE: all, portfolio:NAME, account:NAME or venue:NAME."""
+    checked = settings.load()
+    _check_scope(scope)
+    if offline:
+        path = checked.state_dir / "HALT"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{scope} {why or 'operator'}\n")
+        click.echo(f"wrote {path}: no new order within {scope} until it is removed")
+        return
+    stop = TradingStopped(
+        scope=scope,
+        at_ms=_now_ms(),
+        who=_who(),
+        why=why,
+        halt_id=secrets.token_hex(16),
+        kind=StopKind.FREEZE if freeze else StopKind.HALT,
+    )
+    asyncio.run(_write(checked, [stop]))
+    click.echo(f"{stop.kind} {stop.halt_id} within {scope}; lift it with: trimtab resume {scope}")
+
+
+@click.command()
+@click.argument("scope")
+@click.option("--halt-id", "halt_ids", multiple=True, help="Lift this halt (repeatable); without it all stops of SCOPE.")
+@click.option("--why", default="", help="The reason that goes on record.")
+def resume(scope: str, halt_ids: tuple[str, ...], why: str) -> None:
+    """Lift halts of SCOPE by name, and void the commands that were decided before."""
+    checked = settings.load()
+    _check_scope(scope)
+    named = asyncio.run(_resume(checked, scope, halt_ids, why))
+    click.echo(f"resumed {scope}: {', '.join(named)}")
+
+
+async def apply_settings(checked: Settings, why: str, *, dry_run: bool = False) -> list[ControlEvent]:
+    """Append what the control topic lacks of these settings and return it. Raises RefusedError."""
+    async with _ControlTopic(checked) as topic:
+        events = control.difference(await topic.controls(), proposals(checked, why))
+        if not dry_run:
+            await topic.append(events)
+        return events
+
+
+def proposals(checked: Settings, why: str) -> list[ControlEvent]:
+    """What a settings file proposes, as control events."""
+    now_ms, who = _now_ms(), _who()
+    events: list[ControlEvent] = []
+    for name, account in sorted(checked.accounts.items()):
+        events.append(
+            AccountLimitsSet(
+                scope=f"account:{name}",
+                at_ms=now_ms,
+                who=who,
+                why=why,
+                account=name,
+                symbols=checked.venues[account.venue].symbols,
+                **account.limits.model_dump(),
+            )
+        )
+    for name, portfolio in sorted(checked.portfolios.items()):
+        base = {"scope": f"portfolio:{name}", "at_ms": now_ms, "who": who, "why": why, "portfolio": name}
+        policy = portfolio.policy
+        events += [
+            PortfolioCreated(
+                **base,
+                incarnation=secrets.token_hex(16),
+                shard=portfolio.shard,
+                quote=portfolio.quote,
+                accounts={account: checked.accounts[account].venue for account in portfolio.accounts},
+            ),
+            TargetsSet(
+                **base,
+                weights=portfolio.weights,
+                symbols={asset: portfolio.symbol_of(asset) for asset in portfolio.weights if asset != portfolio.quote},
+            ),
+            PolicySet(**base, **policy.model_dump(exclude={"edge_inner"}), edge_inner=policy.edge),
+            PortfolioLimitsSet(**base, **portfolio.limits.model_dump()),
+        ]
+    return events
+
+
+async def _resume(checked: Settings, scope: str, halt_ids: Sequence[str], why: str) -> list[str]:
+    async with _ControlTopic(checked) as topic:
+        if not halt_ids:
+            stops = (await topic.controls()).stops.values()
+            halt_ids = [stop.halt_id for stop in stops if stop.scope == scope]
+        if not halt_ids:
+            raise RefusedError(f"{scope}: nothing is stopped by an operator there; name what to lift with --halt-id")
+        event = TradingResumed(scope=scope, at_ms=_now_ms(), who=_who(), why=why, halt_ids=tuple(halt_ids))
+        await topic.append([event])
+        return list(halt_ids)
+
+
+async def _write(checked: Settings, events: Sequence[ControlEvent]) -> None:
+    async with _ControlTopic(checked) as topic:
+        await topic.append(events)
+
+
+class _ControlTopic:
+    """The control topic, open for one command."""
+
+    def __init__(self, checked: Settings) -> None:
+        self._log = KafkaLog(checked.kafka.connection())
+
+    async def __aenter__(self) -> "_ControlTopic":
+        await self._log.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._log.close()
+
+    async def controls(self) -> control.Controls:
+        end = await self._log.end_offset(OPERATOR_CONTROL, 0)
+        begin = await self._log.begin_offset(OPERATOR_CONTROL, 0)
+        controls = control.Controls()
+        for record in await self._log.read(OPERATOR_CONTROL, 0, begin, end):
+            message = decode((record.header("ce_type") or b"").decode(), record.value)
+            if isinstance(message, ControlEvent):
+                controls.evolve(message)
+        return controls
+
+    async def append(self, events: Sequence[ControlEvent]) -> None:
+        for event in events:
+            envelope = Envelope(
+                id=secrets.token_hex(16),
+                type=event.ce_type(),
+                source=f"operator/{event.who}",
+                time_ms=event.at_ms,
+                subject=event.scope,
+            )
+            await self._log.append(
+                Output(OPERATOR_CONTROL, event.scope.encode(), encode(event), envelope.headers(), 0, event.at_ms)
+            )
+
+
+def _check_scope(scope: str) -> None:
+    if not re.fullmatch(SCOPE, scope):
+        raise RefusedError(f"{scope!r} is not a scope; use all, portfolio:NAME, account:NAME or venue:NAME")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _who() -> str:
+    """The operator's login, in the letters of a Name."""
+    try:
+        name = os.environ.get("TRIMTAB_OPERATOR") or getpass.getuser()
+    except (KeyError, OSError):
+        name = Path.home().name
+    return re.sub(r"[^a-z0-9_-]", "-", name.lower()).strip("-_")[:64] or "operator"
