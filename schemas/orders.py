@@ -351,7 +351,11 @@ class OpenCommand(Part):
 
 
 class ExecutorCheckpoint(ExecutionEvent):
-    """All that an owner must know to go on, so that start-up does not grow with history."""
+    """All that an owner must know to go on, so that start-up does not grow with history.
+
+    `totals` is what the account should hold by its fills; `turnover_quote` what it traded in each minute of the last day, by
+    the minute's start in UTC milliseconds.
+    """
 
     TYPE: ClassVar[str] = "orders.executor-checkpoint"
     owner: Text
@@ -360,6 +364,8 @@ class ExecutorCheckpoint(ExecutionEvent):
     client_order_ids_unexpired: tuple[ClientOrderId, ...]
     answered: dict[Name, AnsweredUpTo]
     halts: dict[Id, Text] = {}
+    totals: dict[Asset, Amount] = {}
+    turnover_quote: dict[str, Holding] = {}
     commands_next_offset: Count
     events_next_offset: Count
     state_sha256: Digest

@@ -1,0 +1,56 @@
+"""4 config apply: the control topic is the truth, and applying settings appends exactly the difference."""
+
+import pytest
+
+from schemas.control import PolicySet, PortfolioCreated, ShardAssigned, TargetsSet, TradingResumed, TradingStopped
+from streams.domain.control import difference, fold
+from streams.domain.errors import RefusedError
+from tests.examples import HALT, example
+
+CREATED = example("control.portfolio-created")
+TARGETS = example("control.targets-set")
+POLICY = example("control.policy-set")
+assert isinstance(CREATED, PortfolioCreated)
+assert isinstance(TARGETS, TargetsSet)
+assert isinstance(POLICY, PolicySet)
+
+
+def test_an_empty_topic_lacks_everything_and_a_full_one_nothing():
+    proposed = [CREATED, TARGETS, POLICY]
+    assert difference(fold([]), proposed) == proposed
+    later = [event.model_copy(update={"at_ms": event.at_ms + 1, "who": "other", "why": "again"}) for event in proposed]
+    assert difference(fold(proposed), later) == []
+
+
+def test_a_new_incarnation_alone_is_no_difference():
+    again = CREATED.model_copy(update={"incarnation": "d4" * 16})
+    assert difference(fold([CREATED]), [again]) == []
+
+
+def test_only_what_changed_is_written():
+    policy = POLICY.model_copy(update={"band": POLICY.band * 2})
+    assert difference(fold([CREATED, TARGETS, POLICY]), [CREATED, TARGETS, policy]) == [policy]
+
+
+def test_a_portfolio_moves_by_an_event_of_its_own_and_the_topic_then_says_so():
+    moved = CREATED.model_copy(update={"shard": 1})
+    (event,) = difference(fold([CREATED]), [moved])
+    assert isinstance(event, ShardAssigned)
+    assert event.shard == 1
+    assert difference(fold([CREATED, event]), [moved]) == []
+
+
+def test_what_a_portfolio_is_cannot_change():
+    other = CREATED.model_copy(update={"accounts": {"beta": "sim"}})
+    with pytest.raises(RefusedError, match=r"portfolio balanced: its quote asset and accounts .* another name"):
+        difference(fold([CREATED]), [other])
+
+
+def test_a_stop_stands_until_a_resume_names_it():
+    stop, resume = example("control.trading-stopped"), example("control.trading-resumed")
+    assert isinstance(stop, TradingStopped)
+    assert isinstance(resume, TradingResumed)
+    assert list(fold([stop]).stops) == [HALT]
+    assert fold([stop, resume]).stops == {}
+    other = resume.model_copy(update={"halt_ids": ("e5" * 16,)})
+    assert list(fold([stop, other]).stops) == [HALT]

@@ -1,0 +1,93 @@
+"""4 settings: nonsense is refused with file, key and remedy; secrets come only from the environment or files."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from streams import settings
+from streams.domain.errors import RefusedError
+
+GOOD = (Path(__file__).parents[2] / "trimtab.toml").read_text()
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "trimtab.toml"
+    path.write_text(GOOD)
+    monkeypatch.setenv("TRIMTAB_CONFIG", str(path))
+    return path
+
+
+def test_the_shipped_file_is_good(file: Path):
+    loaded = settings.load()
+    assert loaded.portfolios["balanced"].policy.edge == Decimal("0.0021")
+    assert loaded.portfolios["even"].symbol_of("ETH") == "ETH/USDT"
+    assert sorted(loaded.accounts) == ["alpha", "beta", "gamma"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('BTC = "0.5"', 'BTC = "0.51"', r"portfolios.balanced.weights: they sum to 1.01; make them sum to 1"),
+        ('accounts = ["beta"]', 'accounts = ["alpha"]', r"'alpha' already belongs to portfolio 'balanced'"),
+        ('accounts = ["beta"]', 'accounts = ["delta"]', r"'delta' is not an account of this file; add \[accounts.delta\]"),
+        ('ETH = "0.3", USDT = "0.2"', 'DOGE = "0.3", USDT = "0.2"', r"symbols.DOGE: DOGE/USDT is not among venues.sim.symbols"),
+        ('USDT = "0.3"', 'BNB = "0.3"', r"portfolios.even.weights: the quote asset USDT has no weight"),
+        ('band = "0.005"\n', "", r"portfolios.balanced.policy.band: is required and has no default; add it"),
+        ("open_orders_max = 20\n", "", r"accounts.alpha.limits.open_orders_max: is required"),
+        ('loss_day_max = "0.1"\n', "", r"portfolios.balanced.limits.loss_day_max: is required"),
+        ('threshold = "0.0042"', 'threshold = "0.006"', r"needs 0 < edge_inner < threshold <= band"),
+        ('band = "0.005"', "band = 0.005", r"policy.band: .*not a JSON float"),
+        ('band = "0.005"', 'band = "NaN"', r"policy.band: .*finite"),
+        ("shard = 1", "shard = 2", r"portfolios.even.shard: 2 does not exist; shards are 0 to 1"),
+        ('[accounts.alpha]\nvenue = "sim"', '[accounts.alpha]\nvenue = "moon"', r"accounts.alpha.venue: 'moon' is not a venue"),
+        ("heartbeat_ms = 200", "heartbeat = 200", r"heartbeat: is not a setting; remove or correct it"),
+        ('dialect = "binance"', 'dialect = "mtgox"', r"venues.sim.dialect: "),
+        ("dev = true", "dev = ", r"not TOML"),
+        ('venue = "sim"', 'venue = "sim"\nfeed.api_key = "k"', r"is a secret; set TRIMTAB_ACCOUNTS__ALPHA__FEED__API_KEY"),
+        (
+            "[kafka]",
+            '[database]\nurl = "postgresql://u:pw@h/db"\n[kafka]',
+            r"database.url is a secret; set TRIMTAB_DATABASE__URL",
+        ),
+    ],
+)
+def test_nonsense_is_refused_with_file_key_and_remedy(file: Path, old: str, new: str, words: str):
+    assert old in GOOD
+    file.write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(RefusedError, match=words) as refused:
+        settings.load()
+    assert str(file) in str(refused.value)
+    assert refused.value.exit_code == 2
+
+
+def test_the_environment_wins_and_reaches_nested_keys(file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TRIMTAB_KAFKA__BOOTSTRAP", "broker:9093")
+    monkeypatch.setenv("TRIMTAB_VENUES", '{"sim": {"urls": {"rest": "http://127.0.0.1:1"}}}')
+    loaded = settings.load()
+    assert loaded.kafka.connection().bootstrap == "broker:9093"
+    assert loaded.kafka.replication_floor == 1
+    assert loaded.venues["sim"].urls == {"rest": "http://127.0.0.1:1"}
+    assert loaded.venues["sim"].symbols == ("BTC/USDT", "ETH/USDT")
+
+
+def test_secrets_come_from_the_environment_or_files_and_are_not_shown(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TRIMTAB_ACCOUNTS__ALPHA__FEED__API_KEY", "canary-1")
+    monkeypatch.setenv("TRIMTAB_KAFKA__SASL_PASSWORD_FILE", str(tmp_path / "password"))
+    (tmp_path / "password").write_text("canary-2\n")
+    loaded = settings.load()
+    assert loaded.kafka.connection().sasl_password == "canary-2"
+    shown = f"{loaded!r} {loaded.kafka.connection()!r} {loaded.model_dump_json()}"
+    assert "canary" not in shown
+    (tmp_path / "password").unlink()
+    with pytest.raises(RefusedError, match=r"kafka.sasl_password_file: .*cannot be read: No such file"):
+        loaded.kafka.connection()
+
+
+def test_a_named_file_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("TRIMTAB_CONFIG", str(tmp_path / "absent.toml"))
+    with pytest.raises(RefusedError, match="does not exist"):
+        settings.load()
