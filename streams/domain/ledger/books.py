@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from schemas.ledger import EntryKind, Flag, LedgerEntry
+from schemas.ledger import EntryKind, Flag, LedgerEntry, Posting
 from schemas.orders import (
     AccountHalted,
     AccountOpened,
@@ -128,6 +128,8 @@ class AccountBooks:
     def _flow_observed(self, event: FlowObserved, event_id: str) -> dict[str, Any] | None:
         if not self.memory.first_flow(event.flow_id, event.at_ms) or event.flow_id in self.flows_open:
             return None
+        if not self.opened_by:
+            return self._flow(EntryKind.FLOW_OBSERVED, event, ()) | {"cause": "part of the opening"}
         self.flows_open[event.flow_id] = (event.asset, event.amount)
         lines = postings.flow_observed(self.account, event.asset, event.amount)
         return self._flow(EntryKind.FLOW_OBSERVED, event, lines)
@@ -145,15 +147,8 @@ class AccountBooks:
         lines = postings.flow_classified(event.asset, event.amount)
         return self._flow(EntryKind.FLOW_CLASSIFIED, event, lines) | {"cause": event.flow_kind.value}
 
-    def _flow(
-        self, kind: EntryKind, event: FlowObserved | FlowClassified, lines: tuple[postings.Posting, ...]
-    ) -> dict[str, Any]:
-        return {
-            "kind": kind,
-            "portfolio": event.portfolio,
-            "flow_id": event.flow_id,
-            "postings": lines if self.opened_by else (),
-        }
+    def _flow(self, kind: EntryKind, event: FlowObserved | FlowClassified, lines: tuple[Posting, ...]) -> dict[str, Any]:
+        return {"kind": kind, "portfolio": event.portfolio, "flow_id": event.flow_id, "postings": lines}
 
     def _halted(self, event: AccountHalted, event_id: str) -> dict[str, Any]:
         return {

@@ -317,8 +317,10 @@ def test_before_the_opening_there_are_entries_without_postings():
     story.flow("d1", "USDT", "5")
     story.traded("early")
     story.opened(BTC="1.5")
+    story.classified("d1", "USDT", "5")
     found = booked(story)
-    assert all(entry.postings == () for entry in found[:-1])
+    assert all(entry.postings == () for entry in found[:-2])
+    assert (found[0].cause, found[-1].cause) == ("part of the opening", "this flow is not open")
     assert holdings(found) == {("assets:main", "BTC"): Decimal("1.5"), ("equity:opening", "BTC"): Decimal("-1.5")}
 
 
@@ -407,6 +409,9 @@ def test_two_accounts_of_a_partition_have_books_of_their_own():
     assert sorted(output.value for output in together) == sorted(output.value for output in apart)
 
 
+BALANCES = b'{"account":"main","venue":"sim","balances":{},"received_at_ms":1}'
+
+
 def _broken(record: Record) -> list[Record]:
     headers = dict(record.headers)
     return [
@@ -418,10 +423,11 @@ def _broken(record: Record) -> list[Record]:
         replace(record, headers=(*record.headers, ("ce_type", b"trimtab.ledger.entry.v1"))),
         replace(record, headers=tuple((headers | {"ce_type": b"trimtab.market.ticker.v1"}).items())),
         replace(record, headers=tuple((headers | {"ce_type": b"trimtab.orders.filled.v9"}).items())),
+        replace(record, value=BALANCES, headers=tuple((headers | {"ce_type": b"trimtab.account.balances.v1"}).items())),
     ]
 
 
-@pytest.mark.parametrize("case", range(8))
+@pytest.mark.parametrize("case", range(9))
 def test_an_unreadable_event_goes_to_the_dead_letters_and_the_flow_goes_on(case: int):
     story = Story().begun()
     good = story.admitted("a")
