@@ -1,0 +1,71 @@
+"""One fold worker as a process: from connection settings to exit code."""
+
+import asyncio
+import logging
+import signal
+
+import uvloop
+
+from streams.domain.errors import TrimtabError
+from streams.gateways.faust.ending import EXIT_FAILED, end_process, limit_lines
+from streams.gateways.faust.history import History
+from streams.gateways.faust.shard import FoldObserver
+from streams.gateways.faust.shell import FoldShell
+from streams.gateways.faust.transport import make_app
+from streams.ports import FoldFactory, FoldSpec, KafkaConnection
+
+logger = logging.getLogger(__name__)
+
+# A supervisor should grant more than both together before it kills.
+DRAIN_SECONDS = 30.0
+STOP_SECONDS = 5.0
+
+
+def run_fold(spec: FoldSpec, factory: FoldFactory, kafka: KafkaConnection, observer: FoldObserver | None = None) -> int:
+    """Run one fold worker until SIGTERM or SIGINT and return 0; checkpoints then stand exactly at the last record.
+
+    Returns the error's exit code when the start is refused before any partition is owned. Everything later ends the
+    process at once, with one line and the codes of `ending`. Logging must have been set up by the caller.
+    """
+    limit_lines()
+    try:
+        return uvloop.run(_serve(spec, factory, kafka, observer or FoldObserver()))
+    except TrimtabError as error:
+        logger.critical("%s (exit %d)", error, error.exit_code)
+        return error.exit_code
+
+
+async def _serve(spec: FoldSpec, factory: FoldFactory, kafka: KafkaConnection, observer: FoldObserver) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await History(kafka).check_topics(spec)
+    app = make_app(spec, kafka)
+    shell = FoldShell(app, spec, factory, kafka, observer)
+    watching = asyncio.create_task(shell.watch())
+    starting = asyncio.create_task(app.start())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        starting.result()
+    await stopping
+    await _drain(shell)
+    await _bounded(app.stop())
+    watching.cancel()
+    return 0
+
+
+async def _drain(shell: FoldShell) -> None:
+    try:
+        await asyncio.wait_for(shell.drain(), DRAIN_SECONDS)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the last checkpoint is not durable
+        end_process(EXIT_FAILED, f"not drained: {type(error).__name__}: {error}; the next start repeats a few records")
+
+
+async def _bounded(stopping: "asyncio.Future[None] | object") -> None:
+    """All is durable by now: a framework that does not stop in time is left behind."""
+    task = asyncio.ensure_future(stopping)  # type: ignore[arg-type]
+    await asyncio.wait([task], timeout=STOP_SECONDS)
+    if not task.done():
+        end_process(0, "drained; the framework did not stop in time")
