@@ -11,14 +11,15 @@ import logging
 import ssl
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.abc import AbstractTokenProvider
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streams.domain.errors import RefusedError, UnreachableError
 from streams.ports import Headers, KafkaConnection, Output, PositionLostError, Record
@@ -196,12 +197,14 @@ class KafkaLog:
     async def end_offset(self, topic: str, partition: int) -> int:
         """See the port."""
         place = self._place(topic, partition)
-        return (await self._need_consumer().end_offsets([place]))[place]
+        with _reaching(topic):
+            return (await self._need_consumer().end_offsets([place]))[place]
 
     async def begin_offset(self, topic: str, partition: int) -> int:
         """See the port."""
         place = self._place(topic, partition)
-        return (await self._need_consumer().beginning_offsets([place]))[place]
+        with _reaching(topic):
+            return (await self._need_consumer().beginning_offsets([place]))[place]
 
     async def read(self, topic: str, partition: int, offset_from: int, offset_to: int) -> Sequence[Record]:
         """See the port."""
@@ -216,9 +219,10 @@ class KafkaLog:
             consumer.assign([place])
             consumer.seek(place, offset_from)
             found: list[Record] = []
-            while await consumer.position(place) < offset_to:
-                batches = await consumer.getmany(place, timeout_ms=200)
-                found += [_record(raw, topic) for raw in batches.get(place, []) if raw.offset < offset_to]
+            with _reaching(topic):
+                while await consumer.position(place) < offset_to:
+                    batches = await consumer.getmany(place, timeout_ms=200)
+                    found += [_record(raw, topic) for raw in batches.get(place, []) if raw.offset < offset_to]
             return found
 
     async def close(self) -> None:
@@ -292,7 +296,8 @@ class KafkaReader:
         if not places:
             consumer.unsubscribe()
             return
-        begins, ends = await consumer.beginning_offsets(list(places)), await consumer.end_offsets(list(places))
+        with _reaching("the topics to be read"):
+            begins, ends = await consumer.beginning_offsets(list(places)), await consumer.end_offsets(list(places))
         for place, offset in places.items():
             if not begins[place] <= offset <= ends[place]:
                 raise PositionLostError(self._logical(place.topic), place.partition, offset, begins[place], ends[place])
@@ -307,8 +312,18 @@ class KafkaReader:
         if consumer is None or not consumer.assignment():
             await asyncio.sleep(timeout_ms / 1000)
             return []
-        batches = await consumer.getmany(timeout_ms=timeout_ms, max_records=records_max)
+        try:
+            batches = await consumer.getmany(timeout_ms=timeout_ms, max_records=records_max)
+        except OffsetOutOfRangeError as error:
+            raise await self._lost(consumer, error) from None
         return [_record(raw, self._logical(place.topic)) for place, raws in batches.items() for raw in raws]
+
+    async def _lost(self, consumer: AIOKafkaConsumer, error: OffsetOutOfRangeError) -> PositionLostError:
+        """What retention (or a deleted topic) took away while it was being read."""
+        place, wanted = next(iter(error.args[0].items()))
+        with _reaching(place.topic):
+            begins, ends = await consumer.beginning_offsets([place]), await consumer.end_offsets([place])
+        return PositionLostError(self._logical(place.topic), place.partition, wanted, begins[place], ends[place])
 
     async def close(self) -> None:
         """See the port."""
@@ -318,6 +333,15 @@ class KafkaReader:
 
     def _logical(self, topic: str) -> str:
         return topic.removeprefix(self._connection.topic_prefix)
+
+
+@contextmanager
+def _reaching(what: str) -> Iterator[None]:
+    """Say in our words that the broker did not answer (aiokafka's bound: 40 s)."""
+    try:
+        yield
+    except KafkaError as error:
+        raise UnreachableError(f"{what}: the broker did not answer: {error!r}") from error
 
 
 def _settle(ack: "asyncio.Future[Any]", done: "asyncio.Future[int]") -> None:
