@@ -54,6 +54,11 @@ def quote_floor(value: Decimal) -> tuple[Decimal, Decimal]:
     return kept, _QUANTIZE.subtract(value, kept)
 
 
+def wire(value: Decimal) -> Decimal:
+    """A figure of a decision (weight, mark, net asset value) at the wire's 18 places, half to even; never for money."""
+    return value.quantize(_ATTO, rounding=ROUND_HALF_EVEN, context=_QUANTIZE)
+
+
 def _multiple(value: Decimal, step: Decimal, rounding: str) -> Decimal:
     if step <= 0:
         raise ValueError(f"a step must be above zero, not {step}")

@@ -1,0 +1,68 @@
+"""Limits that only the fold can check, because they are fractions of net asset value.
+
+Turnover is the filled notional of both sides; the day's loss is what trading cost against the mids at decision, fees
+included. A plan is cut down to the turnover that is left, so a limit is not crossed by deciding; a fill that crosses one
+all the same (net asset value fell, the venue filled more than was left) halts the portfolio.
+
+Trades are summed in buckets, so that a busy day stays small: 10 s wide for the last five minutes, ten minutes before that.
+A bucket counts as long as any part of it lies in the window.
+"""
+
+from decimal import Decimal
+
+from schemas.control import PortfolioLimitsSet
+from streams.domain.numbers import DECISION, MONEY, wire
+from streams.domain.portfolio import reasons
+from streams.domain.portfolio.state import Alarm, PortfolioState, Traded
+
+FIVE_MINUTES_MS = 300_000
+DAY_MS = 86_400_000
+_FINE_MS = 10_000
+_COARSE_MS = 600_000
+_ZERO = Decimal(0)
+
+
+def with_trade(traded: tuple[Traded, ...], now_ms: int, notional_quote: Decimal, cost_quote: Decimal) -> tuple[Traded, ...]:
+    """The buckets after one more fill, oldest first; what no window reaches any more is dropped."""
+    buckets: dict[int, tuple[Decimal, Decimal]] = {}
+    for entry in (*traded, Traded(now_ms, notional_quote, cost_quote)):
+        width = _FINE_MS if entry.bucket_ms > now_ms - FIVE_MINUTES_MS - _FINE_MS else _COARSE_MS
+        start = entry.bucket_ms - entry.bucket_ms % width
+        if start > now_ms - DAY_MS - _COARSE_MS:
+            notional, cost = buckets.get(start, (_ZERO, _ZERO))
+            buckets[start] = MONEY.add(notional, entry.notional_quote), MONEY.add(cost, entry.cost_quote)
+    return tuple(Traded(start, *sums) for start, sums in sorted(buckets.items()))
+
+
+def turnover_room_quote(state: PortfolioState, limits: PortfolioLimitsSet, now_ms: int, nav_quote: Decimal) -> Decimal:
+    """How much notional may still be traded now, by the tighter of the two turnover limits; not below zero."""
+    five = DECISION.subtract(DECISION.multiply(limits.turnover_5min_max, nav_quote), _turnover(state, now_ms, FIVE_MINUTES_MS))
+    day = DECISION.subtract(DECISION.multiply(limits.turnover_day_max, nav_quote), _turnover(state, now_ms, DAY_MS))
+    return max(min(five, day), _ZERO)
+
+
+def crossed(state: PortfolioState, limits: PortfolioLimitsSet, now_ms: int, nav_quote: Decimal) -> Alarm | None:
+    """The limit that fills have crossed, as the alarm that halts the portfolio."""
+    loss = sum((entry.cost_quote for entry in state.traded if _within(entry, now_ms, DAY_MS)), _ZERO)
+    for cause, amount, limit in (
+        (reasons.TURNOVER_5MIN, _turnover(state, now_ms, FIVE_MINUTES_MS), limits.turnover_5min_max),
+        (reasons.TURNOVER_DAY, _turnover(state, now_ms, DAY_MS), limits.turnover_day_max),
+        (reasons.LOSS_DAY, loss, limits.loss_day_max),
+    ):
+        fraction = DECISION.divide(amount, nav_quote)
+        if fraction > limit:
+            return Alarm(cause, f"{wire(fraction):f} of net asset value, limit {limit:f}")
+    return None
+
+
+def _turnover(state: PortfolioState, now_ms: int, window_ms: int) -> Decimal:
+    total = _ZERO
+    for entry in state.traded:
+        if _within(entry, now_ms, window_ms):
+            total = MONEY.add(total, entry.notional_quote)
+    return total
+
+
+def _within(entry: Traded, now_ms: int, window_ms: int) -> bool:
+    width = _FINE_MS if window_ms == FIVE_MINUTES_MS else _COARSE_MS
+    return entry.bucket_ms > now_ms - window_ms - width
