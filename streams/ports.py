@@ -226,3 +226,107 @@ class LogReader(Protocol):
     async def close(self) -> None:
         """Let go of the connections."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a venue said about one symbol.
+
+    `fields` are named as in our messages and hold the venue's own values, untouched and unchecked; `raw` are the bytes they
+    came in.
+    """
+
+    symbol: str
+    fields: Mapping[str, object]
+    received_at_ms: int
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One answered heartbeat: round trip, venue time minus ours (ms), request weight left (None: the venue does not say)."""
+
+    round_trip_ms: int
+    clock_offset_ms: int
+    budget_left: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRights:
+    """What an API key may do, as the venue says."""
+
+    read: bool
+    trade: bool
+    withdraw: bool
+
+
+class FrameSink(Protocol):
+    """Who takes what a venue's sockets say. Neither call waits or raises."""
+
+    def quote(self, frame: Frame) -> None:
+        """A best bid and ask arrived."""
+        ...
+
+    def refused(self, raw: bytes, reason: str) -> None:
+        """A frame arrived that nobody can read."""
+        ...
+
+
+class VenueReads(Protocol):
+    """What the feed asks one venue by requests.
+
+    Every call raises RefusedError when the venue said no, UnreachableError when nothing was sent (during a pause that the
+    venue asked for, too), UnknownOutcomeError when no usable answer came.
+    """
+
+    async def open(self, symbols: Sequence[str]) -> None:
+        """Learn the markets. Raises RefusedError also for symbols that the venue does not have."""
+        ...
+
+    async def quote(self, symbol: str) -> Frame:
+        """Best bid and ask with the venue's sequence."""
+        ...
+
+    async def probe(self) -> Probe:
+        """One heartbeat."""
+        ...
+
+    async def rules(self) -> Mapping[str, Mapping[str, object]]:
+        """For each opened symbol that the venue still has: the fields of its rules."""
+        ...
+
+    async def maintenance(self) -> bool:
+        """Whether the venue says that it is closed for maintenance."""
+        ...
+
+    async def rights(self, account: str) -> KeyRights:
+        """What the account's key may do."""
+        ...
+
+    async def balances(self, account: str) -> Mapping[str, object]:
+        """The fields of a full balance snapshot."""
+        ...
+
+    async def close(self) -> None:
+        """Close all connections, the streams' too."""
+        ...
+
+
+class VenueStreams(Protocol):
+    """One venue's public sockets, dialled again for ever."""
+
+    async def run(self, sink: FrameSink) -> None:
+        """Subscribe, and stay subscribed until cancelled."""
+        ...
+
+    def books(self, levels: int) -> Sequence[Frame]:
+        """The books that are in sequence now, cut to the best `levels`."""
+        ...
+
+    def socket_age_ms(self) -> int | None:
+        """For how long the quotes' socket has been open; None when it is not."""
+        ...
+
+    def reset(self, books: bool, why: str) -> None:
+        """Close the sockets of quotes, or of books; they are dialled and subscribed anew."""
+        ...

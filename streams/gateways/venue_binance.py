@@ -1,0 +1,135 @@
+"""The words of the Binance spot dialect: which raw field is which of ours, which stream is subscribed how.
+
+Values pass untouched, as the text the venue wrote; whether they make sense is decided by whoever takes them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from streams.domain.errors import UnknownOutcomeError
+from streams.ports import KeyRights
+
+STREAMS_PER_SOCKET = 200
+MINUTE_WEIGHT = "REQUEST_WEIGHT"
+_STATUS = {"TRADING": "trading", "CANCEL_ONLY": "cancel_only"}
+
+
+def subscription(request_id: int, streams: Sequence[str]) -> dict[str, Any]:
+    """The request that subscribes streams on a market socket."""
+    return {"method": "SUBSCRIBE", "params": list(streams), "id": request_id}
+
+
+def quote_stream(market_id: str) -> str:
+    """The stream of best bid and ask."""
+    return f"{market_id.lower()}@bookTicker"
+
+
+def book_stream(market_id: str) -> str:
+    """The stream of book changes."""
+    return f"{market_id.lower()}@depth@100ms"
+
+
+def event_of(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The event itself; combined streams wrap it."""
+    data = message.get("data")
+    return data if "stream" in message and isinstance(data, Mapping) else message
+
+
+def is_reply(message: Mapping[str, Any]) -> bool:
+    """Whether it answers a request of ours: an acknowledgement or an error."""
+    return "error" in message or ("id" in message and "result" in message)
+
+
+def is_quote(event: Mapping[str, Any]) -> bool:
+    """Best bid and ask come without an event name and without a time."""
+    return "e" not in event and "a" in event and "b" in event
+
+
+def is_book_change(event: Mapping[str, Any]) -> bool:
+    """A change of a book."""
+    return event.get("e") == "depthUpdate"
+
+
+def is_farewell(event: Mapping[str, Any]) -> bool:
+    """The server says that it will close this socket soon."""
+    return event.get("e") == "serverShutdown"
+
+
+def quote_fields(event: Mapping[str, Any]) -> dict[str, object]:
+    """A socket's best bid and ask in our names."""
+    return {
+        "bid_price_quote": event.get("b"),
+        "bid_quantity_base": event.get("B"),
+        "ask_price_quote": event.get("a"),
+        "ask_quantity_base": event.get("A"),
+        "venue_sequence": event.get("u"),
+    }
+
+
+def depth_quote_fields(depth: Mapping[str, Any]) -> dict[str, object]:
+    """The best bid and ask of a depth reply in our names; its number counts in the same sequence as the sockets'."""
+    bid, ask = (_first_level(depth.get(side)) for side in ("bids", "asks"))
+    return {
+        "bid_price_quote": bid[0],
+        "bid_quantity_base": bid[1],
+        "ask_price_quote": ask[0],
+        "ask_quantity_base": ask[1],
+        "venue_sequence": depth.get("lastUpdateId"),
+    }
+
+
+def rules_fields(market: Mapping[str, Any], fee_maker: str, fee_taker: str) -> dict[str, object]:
+    """One symbol of the exchange information in our names; what the venue left out is None."""
+    filters = {entry.get("filterType"): entry for entry in market.get("filters") or () if isinstance(entry, Mapping)}
+    price, lot = filters.get("PRICE_FILTER", {}), filters.get("LOT_SIZE", {})
+    notional = filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL") or {}
+    return {
+        "base": market.get("baseAsset"),
+        "quote": market.get("quoteAsset"),
+        "status": _STATUS.get(str(market.get("status")), "closed"),
+        "price_tick_quote": price.get("tickSize"),
+        "quantity_step_base": lot.get("stepSize"),
+        "quantity_min_base": lot.get("minQty"),
+        "quantity_max_base": lot.get("maxQty"),
+        "notional_min_quote": notional.get("minNotional"),
+        "notional_max_quote": notional.get("maxNotional"),
+        "fee_maker": fee_maker,
+        "fee_taker": fee_taker,
+    }
+
+
+def weight_per_minute(info: Mapping[str, Any]) -> int | None:
+    """The request weight that the exchange information allows each minute."""
+    for limit in info.get("rateLimits") or ():
+        if isinstance(limit, Mapping) and limit.get("rateLimitType") == MINUTE_WEIGHT and limit.get("interval") == "MINUTE":
+            allowed = limit.get("limit")
+            return allowed if isinstance(allowed, int) and allowed > 0 else None
+    return None
+
+
+def rights(reply: Mapping[str, Any]) -> KeyRights:
+    """The key's rights. Raises UnknownOutcomeError unless each is said plainly."""
+    names = ("enableReading", "enableSpotAndMarginTrading", "enableWithdrawals")
+    said = [reply.get(name) for name in names]
+    if not all(isinstance(value, bool) for value in said):
+        raise UnknownOutcomeError(f"key permissions: the venue did not say {', '.join(names)} as true or false")
+    return KeyRights(read=bool(said[0]), trade=bool(said[1]), withdraw=bool(said[2]))
+
+
+def balances(reply: Mapping[str, Any]) -> dict[str, tuple[object, object]]:
+    """Free and used of each asset. Raises UnknownOutcomeError on a list that is not whole: missing is not zero."""
+    entries = reply.get("balances")
+    if not isinstance(entries, list):
+        raise UnknownOutcomeError("balances: the reply has no list of balances")
+    found: dict[str, tuple[object, object]] = {}
+    for entry in entries:
+        if not isinstance(entry, Mapping) or not {"asset", "free", "locked"} <= entry.keys() or entry["asset"] in found:
+            raise UnknownOutcomeError("balances: an entry is incomplete or named twice")
+        found[str(entry["asset"])] = (entry["free"], entry["locked"])
+    return found
+
+
+def _first_level(side: object) -> tuple[object, object]:
+    if isinstance(side, list) and side and isinstance(side[0], list) and len(side[0]) >= 2:
+        return side[0][0], side[0][1]
+    return None, None
