@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from streams.matching.amounts import ZERO, floor_to
+from streams.matching.amounts import ZERO, converted
 from streams.matching.orders import Order, Side
 
 Level = tuple[Decimal, Decimal]
@@ -154,8 +154,7 @@ class Book:
         """The trades of a market order that pays or receives at most `amount_quote`, in whole steps."""
         matches: list[Match] = []
         for maker in self._ladders[side.opposite].orders():
-            affordable = floor_to(amount_quote, maker.price_quote * step_size) / maker.price_quote
-            quantity = min(maker.remaining_base, affordable)
+            quantity = min(maker.remaining_base, converted(amount_quote, maker.price_quote, step_size))
             if quantity <= 0:
                 break
             matches.append(Match(maker, quantity))
