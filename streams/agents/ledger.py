@@ -10,6 +10,7 @@ from schemas.codec import DecodeError, decode, encode
 from schemas.envelope import Envelope, trace_child
 from schemas.ledger import LedgerEntry
 from schemas.orders import ExecutionEvent
+from streams.agents.deadletter import dead_letter_of
 from streams.domain.ids import digest_id
 from streams.domain.ledger.books import STATE_VERSION, Books
 from streams.ports import FoldSpec, Output, Record
@@ -38,7 +39,7 @@ class LedgerFold:
             envelope, event = _read(record)
         except ValueError as error:
             self.dead_lettered += 1
-            return (_dead_letter(record, error),)
+            return (dead_letter_of(record, "ledger", error),)
         entry = self._books.book(event, envelope.id)
         if entry is None:
             self.repeats_and_evidence += 1
@@ -82,15 +83,3 @@ def _read(record: Record) -> tuple[Envelope, ExecutionEvent]:
     if record.key != event.account.encode():
         raise DecodeError(f"key {record.key!r} is not the account {event.account!r}")
     return envelope, event
-
-
-def _dead_letter(record: Record, error: ValueError) -> Output:
-    reasons = {
-        "__connect.errors.topic": record.topic,
-        "__connect.errors.partition": str(record.partition),
-        "__connect.errors.offset": str(record.offset),
-        "__connect.errors.exception.class.name": type(error).__name__,
-        "__connect.errors.exception.message": str(error)[:500],
-    }
-    headers = (*record.headers, *((name, text.encode()) for name, text in reasons.items()))
-    return Output(DEAD_LETTERS, record.key or b"", record.value or b"", headers, timestamp_ms=record.timestamp_ms)
