@@ -3,9 +3,14 @@
 Agents and gateways meet here and nowhere else: an agent never names Kafka, Faust, Postgres or ccxt.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Protocol
+
+from streams.domain.ledger.projection import Change, Head
+from streams.domain.orders.outcome import OrderView, TradeView, VenueReply
+from streams.domain.orders.stimuli import CancelRequest, OrderRequest
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -220,7 +225,10 @@ class LogReader(Protocol):
         ...
 
     async def poll(self, timeout_ms: int, records_max: int = 2000) -> Sequence[Record]:
-        """The next records, in offset order within a partition; empty after `timeout_ms` without any."""
+        """The next records, in offset order within a partition; empty after `timeout_ms` without any.
+
+        Raises PositionLostError when retention overtook the reader.
+        """
         ...
 
     async def close(self) -> None:
@@ -329,4 +337,98 @@ class VenueStreams(Protocol):
 
     def reset(self, books: bool, why: str) -> None:
         """Close the sockets of quotes, or of books; they are dialled and subscribed anew."""
+        ...
+
+
+class ProjectionStore(Protocol):
+    """The tables that people read, and how far they follow the topics. Every call raises UnreachableError when the store
+    does not answer in time, and RefusedError when its tables are not what they must be."""
+
+    async def positions(self) -> dict[tuple[str, int], int]:
+        """The next offset of each (topic, partition) that the tables follow."""
+        ...
+
+    async def heads(self) -> dict[str, Head]:
+        """The newest projected entry of each account's books."""
+        ...
+
+    async def apply(
+        self,
+        changes: Sequence[Change],
+        positions: Mapping[tuple[str, int], int],
+        repeats: Sequence[tuple[str, int, str]] = (),
+    ) -> None:
+        """Write all rows and positions, or nothing. `repeats` are (account, sequence, digest of the value) of entries that
+        lie behind: raises InvariantError when one of them, or a signal, was written before with other bytes.
+
+        After UnreachableError nobody knows whether it happened: read `positions` back.
+        """
+        ...
+
+
+class TradingVenue(Protocol):
+    """One venue account as its executor uses it, with the account's trading key.
+
+    Times are the venue's. The reads raise RefusedError when the venue said no, UnreachableError when nothing was sent,
+    UnknownOutcomeError when no usable answer came; incomplete lists count as no answer. `place` and `cancel` never raise for
+    what a venue does: they return facts, which the protocol judges.
+    """
+
+    dialect: str
+
+    async def open(self, symbols: Sequence[str]) -> None:
+        """Learn the markets of these symbols. Raises RefusedError also for symbols that the venue does not have."""
+        ...
+
+    async def rights(self) -> KeyRights:
+        """What the key may do."""
+        ...
+
+    async def time_ms(self) -> int:
+        """The venue's time, UTC ms."""
+        ...
+
+    def synchronize(self, venue_time_ms: int, boot_ms: int) -> None:
+        """The venue's time at that moment of CLOCK_BOOTTIME: reads are signed by it from now on."""
+        ...
+
+    async def warm(self, connections: int) -> None:
+        """Keep at least that many connections open and unused for long enough to be ready at the next request."""
+        ...
+
+    async def place(self, request: OrderRequest, permit: Callable[[], None]) -> VenueReply:
+        """Send one order, once. `permit` is called when nothing is left to do but to write the bytes; whatever it raises
+        keeps them from leaving (Failure.NOT_SENT)."""
+        ...
+
+    async def cancel(self, request: CancelRequest, permit: Callable[[], None]) -> VenueReply:
+        """Send one cancel, once; `permit` as in `place`."""
+        ...
+
+    async def order(self, symbol: str, client_order_id: str) -> OrderView | None:
+        """The order with this client id, or None when the venue shows none now (which proves nothing by itself)."""
+        ...
+
+    async def order_by_venue_id(self, symbol: str, venue_order_id: str) -> OrderView | None:
+        """The order with this venue id, or None."""
+        ...
+
+    async def open_orders(self, symbol: str) -> Sequence[OrderView]:
+        """All orders of the account that stand on the book of a symbol."""
+        ...
+
+    async def trades(self, symbol: str, since_ms: int, venue_order_id: str | None = None) -> Sequence[TradeView]:
+        """The account's own trades in a symbol from `since_ms` on; with `venue_order_id` all trades of that order alone."""
+        ...
+
+    async def last_trades(self, symbol: str, count: int) -> Sequence[TradeView]:
+        """The account's newest own trades in a symbol, `count` at most."""
+        ...
+
+    async def totals(self) -> Mapping[str, Decimal]:
+        """Units of each asset, free and used together."""
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
         ...

@@ -1,0 +1,106 @@
+"""The operator's word, read by the executor itself: the control topic up to its end, and the local HALT file."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from schemas.codec import DecodeError, decode
+from schemas.envelope import Envelope
+from streams.agents.executor.letters import dead_letter_of
+from streams.agents.executor.tail import Tail
+from streams.domain.orders.authority import Authority, fold
+from streams.ports import Clock, Log, PositionLostError, Record
+from streams.topics import OPERATOR_CONTROL
+
+log = logging.getLogger("trimtab.executor")
+
+HALT_FILE = "HALT"
+END_PATIENCE_S = 2.0
+_FILE_CHARACTERS_MAX = 1000
+
+
+class HaltFile:
+    """`$STATE_DIR/HALT`: its first word is the scope (`all`, `account:x`, `venue:y`, `portfolio:z`), the rest the reason.
+
+    A file that cannot be read, or whose first word is no scope, concerns everything.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / HALT_FILE
+
+    def reason(self, account: str, venue: str, portfolio: str | None) -> str | None:
+        """Why nothing new may be sent for this account, or None."""
+        try:
+            text = self._path.read_text(errors="replace")[:_FILE_CHARACTERS_MAX]
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return f"the HALT file cannot be read: {error.strerror}"
+        scope, _, why = text.strip().partition(" ")
+        kind, colon, name = scope.partition(":")
+        if colon and kind in ("account", "venue", "portfolio") and name:
+            concerned = {"account": account, "venue": venue, "portfolio": portfolio}[kind] == name
+            return (why.strip() or "no reason given") if concerned else None
+        return text.strip() or "no reason given"
+
+
+class ControlWatch:
+    """Folds the control topic and proves, again and again, that it was read up to its end."""
+
+    def __init__(self, log_: Log, tail: Tail, clock: Clock, every_ms: int, changed: Callable[[], None]) -> None:
+        self._log = log_
+        self._tail = tail
+        self._clock = clock
+        self._every_s = every_ms / 1000
+        self._changed = changed
+        self._silent = False
+        self.authority = Authority()
+        self.current_at_boot_ms: int | None = None
+
+    async def run(self) -> None:
+        """Follow control from its beginning, for ever. Raises PositionLostError when its beginning is gone."""
+        partitions = await self._log.partitions(OPERATOR_CONTROL)
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def tell(error: PositionLostError) -> None:
+            if not lost.done():
+                lost.set_exception(error)
+
+        for partition in range(partitions):
+            begin = await self._log.begin_offset(OPERATOR_CONTROL, partition)
+            self._tail.follow(str(partition), partition, begin, self._take, tell)
+        while not lost.done():
+            await self._prove(partitions)
+            await asyncio.wait([lost], timeout=self._every_s if self.current_at_boot_ms is not None else 0.05)
+        await lost
+
+    async def _prove(self, partitions: int) -> None:
+        """Control is current as of a moment whose end offsets have all been read."""
+        asked_boot_ms = self._clock.boot_ms()
+        try:
+            async with asyncio.timeout(END_PATIENCE_S):
+                ends = [await self._log.end_offset(OPERATOR_CONTROL, partition) for partition in range(partitions)]
+        except Exception as error:  # noqa: BLE001  whatever the client raises, control is not proven read
+            if not self._silent:
+                log.error("control cannot be read on (%s): no new order is sent until it can", type(error).__name__)
+            self._silent = True
+            return
+        if any(self._tail.next_offset(str(partition)) < end for partition, end in enumerate(ends)):
+            return
+        if self._silent:
+            log.info("control is read to its end again")
+        self._silent = False
+        self.current_at_boot_ms = asked_boot_ms
+        self._changed()
+
+    async def _take(self, record: Record) -> None:
+        try:
+            message = decode(Envelope.read(record.headers).type, record.value)
+        except (DecodeError, ValueError) as error:
+            log.error("%s:%d offset %d is no control event: %s", record.topic, record.partition, record.offset, error)
+            await self._log.append(dead_letter_of(record, str(error)))
+            return
+        self.authority = fold(self.authority, message)
+        if self.current_at_boot_ms is not None:
+            self._changed()

@@ -1,0 +1,86 @@
+"""Asking the venue: one order in every way there is, the whole account, its past. Only questions, so that all may repeat."""
+
+import logging
+from collections.abc import Sequence
+
+from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
+from streams.domain.orders.opening import OUR_CLIENT_ID
+from streams.domain.orders.outcome import OrderView, TradeView
+from streams.domain.orders.stimuli import Look, LookUp, Scope, Snapshot
+from streams.ports import TradingVenue
+
+log = logging.getLogger("trimtab.executor")
+
+STRANGERS_MAX = 10
+HISTORY_TRADES = 50
+
+
+async def look(venue: TradingVenue, wanted: LookUp) -> Look | None:
+    """What the venue shows of one order; None when it did not answer."""
+    try:
+        return await _look(venue, wanted)
+    except (UnreachableError, UnknownOutcomeError) as error:
+        log.info("%s: %s could not be looked up: %s", wanted.symbol, wanted.client_order_id, error)
+    except RefusedError as error:
+        log.warning("%s: the venue refuses to show %s: %s", wanted.symbol, wanted.client_order_id, error)
+    return None
+
+
+async def _look(venue: TradingVenue, wanted: LookUp) -> Look:
+    if wanted.scope is Scope.TRADES:
+        trades = await venue.trades(wanted.symbol, wanted.since_ms, wanted.venue_order_id)
+        return Look(0, None, tuple(trades), True)
+    # The venue's time is read before the questions: what they deny was absent at that time or later.
+    venue_time_ms = await venue.time_ms() if wanted.scope is Scope.PROOF else 0
+    order, conclusive = await venue.order(wanted.symbol, wanted.client_order_id), True
+    if order is None and wanted.scope is Scope.PROOF:
+        order, conclusive = await _search(venue, wanted)
+    trades = ()
+    if order is not None and order.filled_base:
+        trades = await venue.trades(wanted.symbol, wanted.since_ms, order.venue_order_id)
+    return Look(venue_time_ms, order, tuple(trades), conclusive)
+
+
+async def _search(venue: TradingVenue, wanted: LookUp) -> tuple[OrderView | None, bool]:
+    """Look for the order among open orders and behind own trades that nothing else explains."""
+    for order in await venue.open_orders(wanted.symbol):
+        if order.client_order_id == wanted.client_order_id:
+            return order, True
+    trades = await venue.trades(wanted.symbol, wanted.since_ms)
+    strangers = sorted({trade.venue_order_id for trade in trades} - wanted.known_order_ids)
+    conclusive = len(strangers) <= STRANGERS_MAX
+    for venue_order_id in strangers[:STRANGERS_MAX]:
+        order = await venue.order_by_venue_id(wanted.symbol, venue_order_id)
+        if order is None:
+            conclusive = False
+        elif order.client_order_id == wanted.client_order_id:
+            return order, True
+    return None, conclusive
+
+
+async def snapshot(venue: TradingVenue, symbols: Sequence[str], since_ms: int | None) -> Snapshot:
+    """The whole account now; trades from `since_ms` on, or from a second ago. Raises as the venue's reads do."""
+    venue_time_ms = await venue.time_ms()
+    since_ms = venue_time_ms - 1000 if since_ms is None else since_ms
+    orders: list[OrderView] = []
+    trades: list[TradeView] = []
+    totals = await venue.totals()
+    for symbol in symbols:
+        orders += await venue.open_orders(symbol)
+        trades += await venue.trades(symbol, since_ms)
+    return Snapshot(venue_time_ms, since_ms, totals, tuple(orders), tuple(trades))
+
+
+async def our_past(venue: TradingVenue, symbols: Sequence[str]) -> frozenset[str]:
+    """Client ids in our format among open orders and behind the newest own trades. Raises as the venue's reads do."""
+    found: set[str] = set()
+    for symbol in symbols:
+        orders = list(await venue.open_orders(symbol))
+        seen = {order.venue_order_id for order in orders}
+        trades = await venue.last_trades(symbol, HISTORY_TRADES)
+        wanted = sorted({trade.venue_order_id for trade in trades} - seen)
+        for venue_order_id in wanted:
+            order = await venue.order_by_venue_id(symbol, venue_order_id)
+            orders += [order] if order is not None else []
+        found |= {order.client_order_id for order in orders if OUR_CLIENT_ID.fullmatch(order.client_order_id)}
+    return frozenset(found)

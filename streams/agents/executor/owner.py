@@ -1,0 +1,139 @@
+"""The one task of an account: stand by, take over, own, and stand by again when the lease is lost."""
+
+import asyncio
+import logging
+
+from streams.agents.executor import looking
+from streams.agents.executor.config import AccountConfig
+from streams.agents.executor.inbox import Inbox
+from streams.agents.executor.surroundings import Surroundings
+from streams.agents.executor.takeover import Past, Watch, announce, claim, read_past, resource_of, with_texts
+from streams.agents.executor.tenure import LostError, Tenure
+from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
+from streams.ports import Lease, LeaseUnreachableError, TradingVenue
+
+log = logging.getLogger("trimtab.executor")
+
+PARKED_S = 30.0
+
+
+class AccountOwner:
+    """Owns one account whenever the lease allows it."""
+
+    def __init__(self, near: Surroundings, account: AccountConfig, venue: TradingVenue) -> None:
+        self._near = near
+        self._account = account
+        self._venue = venue
+        self._tenure: Tenure | None = None
+        self._stopped = asyncio.Event()
+        self._silent = False
+
+    @property
+    def owning(self) -> bool:
+        """Whether this process holds the account now."""
+        return self._tenure is not None
+
+    def stop(self) -> None:
+        """End in order."""
+        self._stopped.set()
+        if self._tenure is not None:
+            self._tenure.stop()
+
+    def authority_changed(self) -> None:
+        """Control was read on."""
+        if self._tenure is not None:
+            self._tenure.authority_changed()
+
+    async def run(self) -> None:
+        """Own the account again and again until stopped. Raises InvariantError when its log cannot be what it is."""
+        watch = Watch(self._near.config.lease_ttl_ms)
+        pause_s = self._near.config.lease_renew_ms / 2000
+        while not self._stopped.is_set():
+            try:
+                lease = await self._near.leases.read(resource_of(self._account.account))
+                mine = lease is not None and lease.owner == self._near.config.owner
+                free = mine or watch.free(lease, self._near.clock.boot_ms())
+                self._reached()
+                if free and self._near.control.current_at_boot_ms is not None:
+                    await self._take_over(lease)
+                    watch = Watch(self._near.config.lease_ttl_ms)
+            except LeaseUnreachableError as error:
+                watch = Watch(self._near.config.lease_ttl_ms)
+                self._unreached(str(error))
+            except RefusedError as error:
+                log.error("account %s is not traded: %s", self._account.account, error)
+                await self._pause(PARKED_S)
+            except (UnreachableError, UnknownOutcomeError) as error:
+                self._unreached(str(error))
+            await self._pause(pause_s)
+
+    async def _take_over(self, lease: Lease | None) -> None:
+        account = self._account.account
+        past = await read_past(self._near, account, lease)
+        if not past.checkpointed and not self._account.adopted:
+            await self._refuse_foreign_past(past)
+        claimed = await claim(self._near, account, lease, past)
+        if claimed is None:
+            return
+        tenure = Tenure(self._near, self._account, self._venue, claimed, Inbox())
+        keeping = asyncio.get_running_loop().create_task(tenure.keep_lease())
+        owning = asyncio.get_running_loop().create_task(self._own(tenure, past))
+        try:
+            await asyncio.wait([keeping, owning], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._tenure = None
+            for task in (keeping, owning):
+                task.cancel()
+            ends = await asyncio.gather(keeping, owning, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, LostError):
+                log.warning("account %s is lost: %s", account, end)
+            elif isinstance(end, Exception):
+                raise end
+        if self._stopped.is_set():
+            await self._release(claimed.epoch)
+
+    async def _own(self, tenure: Tenure, past: Past) -> None:
+        account, claimed = self._account.account, tenure.claimed
+        settled = await announce(self._near, account, claimed, past)
+        if settled is None:
+            raise LostError(f"epoch {claimed.epoch} was overtaken")
+        settled = Past(await with_texts(self._near, settled.books), settled.next_offset, settled.checkpointed)
+        log.info("account %s is owned under epoch %d with %d open commands", account, claimed.epoch, len(settled.books.orders))
+        self._tenure = tenure
+        if self._stopped.is_set():
+            tenure.stop()
+        await tenure.run(settled)
+
+    async def _refuse_foreign_past(self, past: Past) -> None:
+        """Without a checkpoint, orders at the venue that carry ids of ours must be explained by the log, or by an operator."""
+        found = await looking.our_past(self._venue, self._account.symbols)
+        foreign = sorted(client_order_id for client_order_id in found if not past.books.knows(client_order_id))
+        if foreign:
+            raise RefusedError(
+                f"the venue shows orders with client ids in our format that its log does not explain, such as {foreign[0]}: "
+                f"another installation may trade here. Find out, then set accounts.{self._account.account}.adopted = true"
+            )
+
+    async def _release(self, epoch: int) -> None:
+        try:
+            await self._near.leases.release(resource_of(self._account.account), self._near.config.owner, epoch)
+        except LeaseUnreachableError as error:
+            log.warning("account %s: its lease runs out by itself: %s", self._account.account, error)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+        except TimeoutError:
+            return
+
+    def _unreached(self, why: str) -> None:
+        if not self._silent:
+            log.error("account %s cannot be taken over: %s; trying on", self._account.account, why)
+        self._silent = True
+
+    def _reached(self) -> None:
+        if self._silent:
+            log.info("account %s: leases are reachable again", self._account.account)
+        self._silent = False

@@ -1,0 +1,28 @@
+"""What every part of the executor is given by its composition."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from streams.agents.executor.config import ExecutorConfig
+from streams.agents.executor.control import ControlWatch, HaltFile
+from streams.agents.executor.tail import Tail
+from streams.ports import Clock, LeaseStore, Log
+
+Stamp = Callable[[str, str, int], None]
+"""(stage, command id, monotonic ns): where a command is on its way. Stages: command_received, intent_acked,
+intent_read_back, request_out, replied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The outside of one executor process."""
+
+    config: ExecutorConfig
+    log: Log
+    commands: Tail
+    events: Tail
+    control: ControlWatch
+    halt_file: HaltFile
+    leases: LeaseStore
+    clock: Clock
+    stamp: Stamp | None = None

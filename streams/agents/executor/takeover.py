@@ -1,0 +1,168 @@
+"""Taking over an account: the log is read, the lease row is raised, OwnerStarted is made durable, the rest is read.
+
+What an owner knows comes from the log alone. Nothing is sent before everything below the own OwnerStarted was read: requests
+that a former owner had out then belong to intents which stand there, so that each of them is known.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from schemas.codec import DecodeError, decode
+from schemas.envelope import Envelope
+from schemas.orders import CancelOrder, ExecutionEvent, ExecutorCheckpoint, OwnerStarted, PlaceOrder
+from streams.agents.executor.letters import event_output
+from streams.agents.executor.surroundings import Surroundings
+from streams.domain.errors import InvariantError
+from streams.domain.orders.books import Books, evolve
+from streams.domain.orders.checkpoint import restore, with_command, without_commands
+from streams.ports import Lease, PositionLostError, Record
+from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
+
+log = logging.getLogger("trimtab.executor")
+
+RENEWAL_JITTER_MS = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The books as of `next_offset` of the account's events, and whether a checkpoint was among them."""
+
+    books: Books
+    next_offset: int
+    checkpointed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease that was taken: under which epoch, and the moment (own clocks) before it was asked for."""
+
+    epoch: int
+    asked_wall_ms: int
+    asked_boot_ms: int
+
+
+class Watch:
+    """Decides when a lease row may be taken: expired, and unrenewed for one whole life by our own clock.
+
+    A row that the database calls expired proves nothing by itself: its clock may have jumped, and then a healthy owner renews
+    within a moment. A row that its owner released, or that was never there, needs no wait.
+    """
+
+    def __init__(self, ttl_ms: int) -> None:
+        self._ttl_ms = ttl_ms
+        self._seen: tuple[str, int] | None = None
+        self._expires_boot_ms = 0
+        self._since_boot_ms = 0
+
+    def free(self, lease: Lease | None, boot_ms: int) -> bool:
+        """Whether the row, read just now, may be taken."""
+        if lease is None or not lease.owner:
+            return True
+        expires_boot_ms = boot_ms + lease.expires_in_ms
+        renewed = expires_boot_ms > self._expires_boot_ms + RENEWAL_JITTER_MS
+        if self._seen != (lease.owner, lease.epoch) or renewed:
+            self._seen = (lease.owner, lease.epoch)
+            self._expires_boot_ms, self._since_boot_ms = expires_boot_ms, boot_ms
+        return lease.expires_in_ms <= 0 and boot_ms - self._since_boot_ms >= self._ttl_ms
+
+
+async def read_past(near: Surroundings, account: str, lease: Lease | None) -> Past:
+    """Fold the account's events from its newest checkpoint, or from the log's beginning when none can be used."""
+    partition = partition_of(account.encode(), await near.log.partitions(ORDERS_EVENTS))
+    end = await near.log.end_offset(ORDERS_EVENTS, partition)
+    pointer = lease.checkpoint_offset if lease is not None else None
+    if pointer is not None:
+        try:
+            records = await near.log.read(ORDERS_EVENTS, partition, pointer, end)
+        except PositionLostError as error:
+            log.warning("account %s: its checkpoint is not where the lease row says (%s); reading all", account, error)
+        else:
+            first = next((event for _, event in _events(records, account)), None)
+            if isinstance(first, ExecutorCheckpoint):
+                return _fold(Past(restore(first), end, True), records[1:], account)
+            log.warning("account %s: no checkpoint at offset %d of its events; reading all", account, pointer)
+    begin = await near.log.begin_offset(ORDERS_EVENTS, partition)
+    records = await near.log.read(ORDERS_EVENTS, partition, begin, end)
+    return _fold(Past(Books(account), end, False), records, account)
+
+
+async def claim(near: Surroundings, account: str, lease: Lease | None, past: Past) -> Claim | None:
+    """Raise the lease row above every epoch seen; None when somebody else was faster."""
+    epoch = max(lease.epoch if lease is not None else 0, past.books.epoch) + 1
+    asked_wall_ms, asked_boot_ms = near.clock.wall_ms(), near.clock.boot_ms()
+    config = near.config
+    seen = lease.epoch if lease is not None else None
+    if not await near.leases.take(resource_of(account), config.owner, seen, epoch, config.lease_ttl_ms):
+        return None
+    return Claim(epoch, asked_wall_ms, asked_boot_ms)
+
+
+async def announce(near: Surroundings, account: str, claimed: Claim, past: Past) -> Past | None:
+    """Append OwnerStarted and read up to it; None when a higher epoch stands before it."""
+    event = OwnerStarted(account=account, epoch=claimed.epoch, at_ms=near.clock.wall_ms(), owner=near.config.owner)
+    ce_id, output = event_output(event)
+    await near.log.append(output)
+    partition = partition_of(account.encode(), await near.log.partitions(ORDERS_EVENTS))
+    end = await near.log.end_offset(ORDERS_EVENTS, partition)
+    records = await near.log.read(ORDERS_EVENTS, partition, past.next_offset, end)
+    own = next((record for record in records if record.header("ce_id") == ce_id.encode()), None)
+    if own is None:
+        raise InvariantError(f"account {account}: OwnerStarted of epoch {claimed.epoch} was acknowledged but is not in the log")
+    before = [record for record in records if record.offset <= own.offset]
+    settled = _fold(Past(past.books, own.offset + 1, past.checkpointed), before, account)
+    return settled if settled.books.epoch == claimed.epoch else None
+
+
+async def with_texts(near: Surroundings, books: Books) -> Books:
+    """Read the open commands themselves again, from where the log of commands holds them."""
+    partition = partition_of(books.account.encode(), await near.log.partitions(ORDERS_COMMANDS))
+    for command_id, offset in without_commands(books).items():
+        try:
+            records = await near.log.read(ORDERS_COMMANDS, partition, offset, offset + 1)
+        except PositionLostError:
+            records = []
+        command = _command(records, command_id)
+        if command is None:
+            log.error("account %s: command %s is not at offset %d any more", books.account, command_id, offset)
+        else:
+            books = with_command(books, command_id, command)
+    return books
+
+
+def resource_of(account: str) -> str:
+    """The name of an account's lease row."""
+    return f"executor/{account}"
+
+
+def _command(records: Iterable[Record], command_id: str) -> PlaceOrder | CancelOrder | None:
+    for record in records:
+        try:
+            message = decode(Envelope.read(record.headers).type, record.value)
+        except (DecodeError, ValueError):
+            return None
+        if isinstance(message, PlaceOrder | CancelOrder) and message.command_id == command_id:
+            return message
+    return None
+
+
+def _fold(past: Past, records: Iterable[Record], account: str) -> Past:
+    books, checkpointed = past.books, past.checkpointed
+    for _, event in _events(records, account):
+        checkpointed = checkpointed or isinstance(event, ExecutorCheckpoint)
+        books = evolve(books, event)
+    return Past(books, past.next_offset, checkpointed)
+
+
+def _events(records: Iterable[Record], account: str) -> Iterable[tuple[Record, ExecutionEvent]]:
+    key = account.encode()
+    for record in records:
+        if record.key != key:
+            continue
+        try:
+            message = decode(Envelope.read(record.headers).type, record.value)
+        except (DecodeError, ValueError) as error:
+            # We alone write here: an event that cannot be read may be the one that says an order is out.
+            raise InvariantError(f"{record.topic}:{record.partition} offset {record.offset}: {error}") from None
+        if isinstance(message, ExecutionEvent) and message.account == account:
+            yield record, message

@@ -1,0 +1,407 @@
+"""One tenure: from the take-over of an account to the loss or release of its lease.
+
+One task steps the protocol, one input at a time, and performs the effects: events are appended in order, requests and questions
+run beside it and come back as inputs. Whatever fails here ends the tenure; the log knows enough for the next one.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from schemas.codec import DecodeError, decode
+from schemas.envelope import Envelope
+from schemas.orders import CancelIntended, CancelOrder, ExecutionEvent, OrderIntended, OwnerStarted, PlaceOrder
+from streams.agents.executor import looking
+from streams.agents.executor.config import AccountConfig
+from streams.agents.executor.inbox import Inbox
+from streams.agents.executor.letters import dead_letter_of, event_output
+from streams.agents.executor.surroundings import Surroundings
+from streams.agents.executor.takeover import Claim, Past, resource_of
+from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
+from streams.domain.orders.authority import for_account
+from streams.domain.orders.budget import bucket
+from streams.domain.orders.checkpoint import checkpoint
+from streams.domain.orders.outcome import VenueReply
+from streams.domain.orders.protocol import next_wake, step
+from streams.domain.orders.state import State
+from streams.domain.orders.stimuli import (
+    AuthorityRead,
+    CommandRead,
+    CommandSkipped,
+    Effect,
+    Input,
+    IntentReadBack,
+    LeaseRenewed,
+    Looked,
+    LookUp,
+    Now,
+    Publish,
+    ReadVenueTime,
+    Remark,
+    Replied,
+    SendCancel,
+    SendOrder,
+    SnapshotRead,
+    Superseded,
+    TakenOver,
+    Ticked,
+    VenueTimeRead,
+)
+from streams.ports import LeaseUnreachableError, PositionLostError, Record, TradingVenue
+from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
+
+log = logging.getLogger("trimtab.executor")
+
+WAIT_S_MAX = 1.0
+_VENUE_ERRORS = (UnreachableError, UnknownOutcomeError, RefusedError)
+
+
+class LostError(Exception):
+    """The tenure is over: the lease is somebody else's, or what it stands on failed."""
+
+
+class Tenure:
+    """One account, owned under one epoch."""
+
+    def __init__(self, near: Surroundings, account: AccountConfig, venue: TradingVenue, claimed: Claim, inbox: Inbox) -> None:
+        self._near = near
+        self._account = account
+        self._venue = venue
+        self.claimed = claimed
+        self._inbox = inbox
+        self._state: State | None = None
+        self._intents: dict[str, tuple[str, int]] = {}
+        self._traces: dict[str, str] = {}
+        self._requests = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._checkpoint_due = True
+        self._stopping = False
+        self._lease_silent = False
+
+    async def keep_lease(self) -> None:
+        """Renew the lease for ever; ends by LostError when the row is somebody else's."""
+        config, clock = self._near.config, self._near.clock
+        self._inbox.put(
+            LeaseRenewed,
+            asked_wall_ms=self.claimed.asked_wall_ms,
+            asked_boot_ms=self.claimed.asked_boot_ms,
+            ttl_ms=config.lease_ttl_ms,
+        )
+        while True:
+            await asyncio.sleep(config.lease_renew_ms / 1000)
+            asked_wall_ms, asked_boot_ms = clock.wall_ms(), clock.boot_ms()
+            try:
+                ours = await self._near.leases.renew(
+                    resource_of(self._account.account), config.owner, self.claimed.epoch, config.lease_ttl_ms
+                )
+            except LeaseUnreachableError as error:
+                if not self._lease_silent:
+                    log.error("account %s: %s; nothing is sent once the lease runs out", self._account.account, error)
+                self._lease_silent = True
+                continue
+            if not ours:
+                self._inbox.put(Superseded)
+                raise LostError("the lease row is somebody else's")
+            if self._lease_silent:
+                log.info("account %s: the lease is renewed again", self._account.account)
+            self._lease_silent = False
+            self._inbox.put(LeaseRenewed, asked_wall_ms=asked_wall_ms, asked_boot_ms=asked_boot_ms, ttl_ms=config.lease_ttl_ms)
+
+    def stop(self) -> None:
+        """End the tenure in order: take no more commands, wait for what is out, write a checkpoint."""
+        self._stopping = True
+        self._inbox.put(Ticked)
+
+    def authority_changed(self) -> None:
+        """Control was read on."""
+        current = self._near.control.current_at_boot_ms
+        if current is not None:
+            authority = for_account(self._near.control.authority, self._account.account, self._account.venue)
+            self._inbox.put(AuthorityRead, authority=authority, asked_boot_ms=current)
+
+    async def run(self, past: Past) -> None:
+        """Own the account until stopped or lost. `past` was read up to the own OwnerStarted. Raises LostError."""
+        rules = self._near.config.rules(self._account, self._venue.dialect)
+        self._state = State(rules, past.books, bucket(self._account.orders_per_second))
+        self.authority_changed()
+        self._inbox.put(TakenOver)
+        await self._follow(past)
+        for loop in (self._watch_time, self._take_snapshots, self._call_checkpoints):
+            self._spawn(loop())
+        try:
+            await self._step_for_ever()
+        finally:
+            name = self._account.account
+            self._near.commands.unfollow(name)
+            self._near.events.unfollow(name)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # Stepping
+
+    async def _step_for_ever(self) -> None:
+        while not self._failure.done():
+            while (item := self._inbox.take()) is not None:
+                kind, fields = item
+                self._step(kind(now=self._now(), **fields))
+            assert self._state is not None
+            if not self._state.owner:
+                raise LostError("a higher epoch stands in the log or in the lease row")
+            if self._checkpoint_due:
+                self._checkpoint_due = False
+                self._write_checkpoint()
+            if self._stopping:
+                return await self._wind_up()
+            wake_boot_ms = next_wake(self._state)
+            if wake_boot_ms is not None and wake_boot_ms <= self._near.clock.boot_ms():
+                self._step(Ticked(self._now()))
+                wake_boot_ms = next_wake(self._state)
+            wait_s = WAIT_S_MAX
+            if wake_boot_ms is not None:
+                wait_s = min(wait_s, (wake_boot_ms - self._near.clock.boot_ms()) / 1000)
+            await self._inbox.wait(wait_s)
+        return self._failure.result()
+
+    def _now(self) -> Now:
+        clock, account = self._near.clock, self._account
+        authority = self._state.authority if self._state is not None else None
+        portfolio = authority.portfolio if authority is not None else None
+        halted = self._near.halt_file.reason(account.account, account.venue, portfolio)
+        return Now(clock.wall_ms(), clock.boot_ms(), halted)
+
+    def _step(self, event: Input) -> None:
+        assert self._state is not None
+        opened = self._state.books.opened
+        self._state, effects = step(self._state, event)
+        for effect in effects:
+            self._perform(effect)
+        if self._state.books.opened and not opened:
+            log.info("account %s is opened", self._account.account)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Publish():
+                self._publish(effect.event)
+            case SendOrder():
+                self._requests += 1
+                self._spawn(self._send_order(effect))
+            case SendCancel():
+                self._requests += 1
+                self._spawn(self._send_cancel(effect))
+            case LookUp():
+                self._spawn(self._look(effect))
+            case ReadVenueTime():
+                self._spawn(self._read_time())
+            case Remark():
+                log.warning("account %s: %s: %s", self._account.account, effect.kind, effect.detail)
+
+    # Events
+
+    def _publish(self, event: ExecutionEvent) -> "asyncio.Future[int]":
+        command_id = getattr(event, "command_id", "")
+        ce_id, output = event_output(event, self._traces.get(command_id, ""))
+        ack = asyncio.ensure_future(self._near.log.append_nowait(output))
+        ack.add_done_callback(self._acknowledged)
+        if isinstance(event, OrderIntended | CancelIntended):
+            self._intents[ce_id] = (event.command_id, event.attempt)
+            if self._near.stamp is not None:
+                ack.add_done_callback(lambda _: self._stamp("intent_acked", command_id))
+        if self._state is not None and command_id not in self._state.books.orders:
+            self._traces.pop(command_id, None)
+        return ack
+
+    def _acknowledged(self, ack: "asyncio.Future[int]") -> None:
+        if not ack.cancelled() and (error := ack.exception()) is not None:
+            self._fail(LostError(f"an event could not be appended: {error!r}"))
+
+    def _write_checkpoint(self) -> None:
+        assert self._state is not None
+        next_offset = self._near.events.next_offset(self._account.account)
+        message = checkpoint(self._state.books, self._near.config.owner, self._near.clock.wall_ms(), next_offset)
+        self._spawn(self._point(self._publish(message)))
+
+    async def _point(self, ack: "asyncio.Future[int]") -> None:
+        offset = await ack
+        if offset < 0:
+            return
+        try:
+            await self._near.leases.point(
+                resource_of(self._account.account), self._near.config.owner, self.claimed.epoch, offset
+            )
+        except LeaseUnreachableError as error:
+            log.info("account %s: the lease row keeps its older checkpoint: %s", self._account.account, error)
+
+    async def _wind_up(self) -> None:
+        """No more commands; answers to requests that are out are worth a short wait, then a checkpoint closes the tenure."""
+        self._near.commands.unfollow(self._account.account)
+        deadline = time.monotonic() + self._near.config.stop_within_ms / 1000
+        while self._requests and time.monotonic() < deadline:
+            await self._inbox.wait(0.05)
+            while (item := self._inbox.take()) is not None:
+                kind, fields = item
+                self._step(kind(now=self._now(), **fields))
+        assert self._state is not None
+        next_offset = self._near.events.next_offset(self._account.account)
+        message = checkpoint(self._state.books, self._near.config.owner, self._near.clock.wall_ms(), next_offset)
+        try:
+            async with asyncio.timeout(self._near.config.stop_within_ms / 1000):
+                await self._point(self._publish(message))
+        except TimeoutError:
+            log.warning("account %s: the last checkpoint is not acknowledged", self._account.account)
+
+    # Reading
+
+    async def _follow(self, past: Past) -> None:
+        name = self._account.account
+        key = name.encode()
+        events = partition_of(key, await self._near.log.partitions(ORDERS_EVENTS))
+        commands = partition_of(key, await self._near.log.partitions(ORDERS_COMMANDS))
+        start = past.books.commands_next_offset
+        if not past.checkpointed and not past.books.answered:
+            # Nobody answered anything yet: begin with what is still there.
+            start = max(start, await self._near.log.begin_offset(ORDERS_COMMANDS, commands))
+        self._near.events.follow(name, events, past.next_offset, self._take_event, self._lost)
+        self._near.commands.follow(name, commands, start, self._take_command, self._lost)
+
+    def _lost(self, error: PositionLostError) -> None:
+        log.critical("account %s: %s; nothing can be sent until an operator looks at it", self._account.account, error)
+        self._fail(LostError(str(error)))
+
+    async def _take_event(self, record: Record) -> None:
+        """Our own tail of the events: proof that an INTENT stands in the log, and news of a higher epoch."""
+        if record.key != self._account.account.encode():
+            return
+        ce_id = (record.header("ce_id") or b"").decode(errors="replace")
+        if (record.header("ce_type") or b"").decode(errors="replace") == OwnerStarted.ce_type():
+            started = decode(OwnerStarted.ce_type(), record.value)
+            assert isinstance(started, OwnerStarted)
+            ours = started.epoch == self.claimed.epoch and started.owner == self._near.config.owner
+            if started.epoch >= self.claimed.epoch and not ours:
+                self._inbox.put(Superseded)
+        intent = self._intents.pop(ce_id, None)
+        if intent is not None:
+            self._stamp("intent_read_back", intent[0])
+            self._inbox.put(IntentReadBack, command_id=intent[0], attempt=intent[1])
+
+    async def _take_command(self, record: Record) -> None:
+        if record.key != self._account.account.encode():
+            return
+        try:
+            envelope = Envelope.read(record.headers)
+            command = decode(envelope.type, record.value)
+            if not isinstance(command, PlaceOrder | CancelOrder):
+                raise ValueError(f"{envelope.type} is no command")
+            if command.account != self._account.account:
+                raise ValueError(f"key {self._account.account}, but a command for {command.account}")
+        except (DecodeError, ValueError) as error:
+            log.error("%s:%d offset %d is no command: %s", record.topic, record.partition, record.offset, error)
+            await self._near.log.append(dead_letter_of(record, str(error)))
+            await self._inbox.put_when_room(CommandSkipped, offset=record.offset)
+            return
+        if envelope.traceparent:
+            self._traces[command.command_id] = envelope.traceparent
+        self._stamp("command_received", command.command_id)
+        await self._inbox.put_when_room(CommandRead, command=command, offset=record.offset, trusted=self._near.config.dev)
+
+    # The venue
+
+    async def _send_order(self, effect: SendOrder) -> None:
+        def permit() -> None:
+            self._still_ours(effect.deadline_boot_ms)
+            if (reason := self._now().halt_file) is not None:
+                raise LostError(f"halt_file: {reason}")
+            self._stamp("request_out", effect.command_id)
+
+        self._replied(effect, await self._venue.place(effect.request, permit))
+
+    async def _send_cancel(self, effect: SendCancel) -> None:
+        def permit() -> None:
+            self._still_ours(effect.deadline_boot_ms)
+
+        self._replied(effect, await self._venue.cancel(effect.request, permit))
+
+    def _still_ours(self, deadline_boot_ms: int) -> None:
+        if self._state is None or not self._state.owner or self._near.clock.boot_ms() >= deadline_boot_ms:
+            raise LostError("deadline_passed")
+
+    def _replied(self, effect: SendOrder | SendCancel, reply: VenueReply) -> None:
+        self._requests -= 1
+        self._stamp("replied", effect.command_id)
+        self._inbox.put(Replied, command_id=effect.command_id, attempt=effect.attempt, reply=reply)
+
+    async def _look(self, wanted: LookUp) -> None:
+        found = await looking.look(self._venue, wanted)
+        self._inbox.put(Looked, command_id=wanted.command_id, attempt=wanted.attempt, look=found)
+
+    async def _watch_time(self) -> None:
+        every_s = self._near.config.time_every_ms / 1000
+        while True:
+            known = await self._read_time()
+            if known:
+                await self._venue.warm(self._near.config.connections_warm)
+            await asyncio.sleep(every_s if known else 0.5)
+
+    async def _read_time(self) -> bool:
+        asked_boot_ms = self._near.clock.boot_ms()
+        try:
+            venue_time_ms = await self._venue.time_ms()
+        except _VENUE_ERRORS as error:
+            log.info("account %s: the venue's time is not known: %s", self._account.account, error)
+            return False
+        answered_boot_ms = self._near.clock.boot_ms()
+        self._venue.synchronize(venue_time_ms, answered_boot_ms)
+        self._inbox.put(
+            VenueTimeRead, venue_time_ms=venue_time_ms, asked_boot_ms=asked_boot_ms, answered_boot_ms=answered_boot_ms
+        )
+        return True
+
+    async def _take_snapshots(self) -> None:
+        """Until the account is opened, snapshots an opening's gap apart; then one each `reconcile_every_ms`."""
+        config, since_ms = self._near.config, None
+        while True:
+            assert self._state is not None
+            opened, pause_ms = self._state.books.opened, config.reconcile_every_ms
+            asked_boot_ms = self._near.clock.boot_ms()
+            try:
+                taken = await looking.snapshot(self._venue, self._account.symbols, since_ms)
+            except _VENUE_ERRORS as error:
+                log.warning("account %s: no snapshot: %s", self._account.account, error)
+                pause_ms = 2000
+            else:
+                self._inbox.put(SnapshotRead, snapshot=taken, asked_boot_ms=asked_boot_ms)
+                since_ms = taken.venue_time_ms - (60_000 if opened else 0)
+                if not opened:
+                    pause_ms = config.opening_gap_ms + 50
+            await asyncio.sleep(pause_ms / 1000)
+
+    async def _call_checkpoints(self) -> None:
+        while True:
+            await asyncio.sleep(self._near.config.checkpoint_every_ms / 1000)
+            self._checkpoint_due = True
+            self._inbox.put(Ticked)
+
+    # Tasks
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failure.done():
+            self._failure.set_exception(error)
+            self._failure.exception()
+        self._inbox.put(Ticked)
+
+    def _stamp(self, stage: str, command_id: str) -> None:
+        if self._near.stamp is not None:
+            self._near.stamp(stage, command_id, time.monotonic_ns())

@@ -1,0 +1,100 @@
+"""What operators allow: the control topic folded to what an executor must know before it sends anything.
+
+A resume lifts exactly the halts that it names, wherever they came from, and voids commands that were decided before it
+within its scope: whoever decided them did not know of the halt.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from schemas.control import (
+    AccountLimitsSet,
+    MaintenanceScheduled,
+    PortfolioCreated,
+    StopKind,
+    TradingResumed,
+    TradingStopped,
+)
+from schemas.envelope import Message
+
+_WINDOWS_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A halt or freeze that nobody has lifted."""
+
+    scope: str
+    kind: StopKind
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """The control topic as of its last record read. Owners: account to (portfolio, venue)."""
+
+    owners: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    limits: Mapping[str, AccountLimitsSet] = field(default_factory=dict)
+    stops: Mapping[str, Stop] = field(default_factory=dict)
+    resumed: frozenset[str] = frozenset()
+    voided_before_ms: Mapping[str, int] = field(default_factory=dict)
+    maintenance: tuple[MaintenanceScheduled, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AccountAuthority:
+    """What control says about one account. Limits None: none were set, so nothing may be sent."""
+
+    portfolio: str | None = None
+    limits: AccountLimitsSet | None = None
+    stop: StopKind | None = None
+    resumed: frozenset[str] = frozenset()
+    voided_before_ms: int = 0
+    maintenance: tuple[tuple[int, int], ...] = ()
+
+
+def fold(state: Authority, message: Message) -> Authority:
+    """The authority after one control event; events that do not concern sending change nothing."""
+    match message:
+        case PortfolioCreated():
+            owned = {account: (message.portfolio, venue) for account, venue in message.accounts.items()}
+            return replace(state, owners={**state.owners, **owned})
+        case AccountLimitsSet():
+            return replace(state, limits={**state.limits, message.account: message})
+        case TradingStopped():
+            if message.halt_id in state.resumed:
+                return state
+            return replace(state, stops={**state.stops, message.halt_id: Stop(message.scope, message.kind)})
+        case TradingResumed():
+            return _resumed(state, message)
+        case MaintenanceScheduled():
+            return replace(state, maintenance=(*state.maintenance, message)[-_WINDOWS_MAX:])
+        case _:
+            return state
+
+
+def _resumed(state: Authority, message: TradingResumed) -> Authority:
+    lifted = frozenset(message.halt_ids)
+    before = max(message.at_ms, state.voided_before_ms.get(message.scope, 0))
+    return replace(
+        state,
+        stops={halt_id: stop for halt_id, stop in state.stops.items() if halt_id not in lifted},
+        resumed=state.resumed | lifted,
+        voided_before_ms={**state.voided_before_ms, message.scope: before},
+    )
+
+
+def for_account(state: Authority, account: str, venue: str) -> AccountAuthority:
+    """The part of control that concerns one account on one venue."""
+    owner = state.owners.get(account)
+    portfolio = owner[0] if owner is not None and owner[1] == venue else None
+    scopes = {"all", f"account:{account}", f"venue:{venue}", f"portfolio:{portfolio}"}
+    kinds = {stop.kind for stop in state.stops.values() if stop.scope in scopes}
+    stop = StopKind.HALT if StopKind.HALT in kinds else StopKind.FREEZE if kinds else None
+    return AccountAuthority(
+        portfolio=portfolio,
+        limits=state.limits.get(account),
+        stop=stop,
+        resumed=state.resumed,
+        voided_before_ms=max((state.voided_before_ms.get(scope, 0) for scope in scopes), default=0),
+        maintenance=tuple((window.from_ms, window.to_ms) for window in state.maintenance if window.venue == venue),
+    )

@@ -1,0 +1,297 @@
+"""What an account's event log says: the durable half of the protocol's state, and the one function that advances it.
+
+`evolve` is a fold of `orders.events`: an owner that takes over reads the log and stands exactly where its predecessor stood.
+Events of a lower epoch that land after a higher OwnerStarted are evidence of a former owner and change nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from schemas.ledger import OrderState
+from schemas.orders import (
+    AccountHalted,
+    AccountOpened,
+    AccountResumed,
+    AnsweredUpTo,
+    AttemptEvent,
+    CancelIntended,
+    CancelOrder,
+    CommandAdmitted,
+    CommandEvent,
+    CommandNotAdmitted,
+    ExecutionEvent,
+    OrderAccepted,
+    OrderClosed,
+    OrderFilled,
+    OrderFound,
+    OrderIntended,
+    OwnerStarted,
+    PlaceOrder,
+    Side,
+)
+from streams.domain.errors import InvariantError
+from streams.domain.numbers import MONEY
+from streams.domain.orders.lifecycle import TERMINAL, advance, happened
+from streams.domain.orders.limits import Turnover, booked
+
+ENDED_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """The newest attempt of a command as it was made durable. `timestamp_ms` is the venue's time."""
+
+    attempt: int
+    client_order_id: str
+    timestamp_ms: int
+    window_ms: int
+    side: Side | None = None
+    quantity_base: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command that was admitted and has not ended.
+
+    `reserved_quote` is what it can still trade. `command` is None only after a take-over, until it was read again from its
+    offset. `traded` are the fills by the venue's trade id.
+    """
+
+    command_id: str
+    portfolio: str
+    symbol: str
+    incarnation: str
+    decision_number: int
+    ordinal: int
+    commands_offset: int
+    state: OrderState
+    target_command_id: str | None = None
+    reserved_quote: Decimal = Decimal(0)
+    command: PlaceOrder | CancelOrder | None = None
+    intent: Intent | None = None
+    venue_order_id: str | None = None
+    traded: Mapping[str, Decimal] = field(default_factory=dict)
+    traded_quote: Decimal = Decimal(0)
+
+    @property
+    def is_cancel(self) -> bool:
+        """Whether this is a command to cancel another one's order."""
+        return self.target_command_id is not None
+
+    @property
+    def filled_base(self) -> Decimal:
+        """The sum of its fills, in base units."""
+        total = Decimal(0)
+        for quantity in self.traded.values():
+            total = MONEY.add(total, quantity)
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An order that ended a while ago: still known, so that a late fill finds its home and no id looks foreign."""
+
+    command_id: str
+    portfolio: str
+    symbol: str
+    attempt: int
+    client_order_id: str
+    venue_order_id: str | None = None
+    side: Side | None = None
+    trade_ids: frozenset[str] = frozenset()
+    filled_base: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """An account's durable state. `totals` is what it should hold: the opening, plus fills, less fees."""
+
+    account: str
+    epoch: int = 0
+    opened: bool = False
+    orders: Mapping[str, Order] = field(default_factory=dict)
+    ended: Mapping[str, Ended] = field(default_factory=dict)
+    answered: Mapping[str, AnsweredUpTo] = field(default_factory=dict)
+    halts: Mapping[str, str] = field(default_factory=dict)
+    totals: Mapping[str, Decimal] = field(default_factory=dict)
+    turnover: Turnover = field(default_factory=dict)
+    commands_next_offset: int = 0
+
+    def knows(self, client_order_id: str) -> bool:
+        """Whether an order with this client id was ours within the last while."""
+        if client_order_id in self.ended:
+            return True
+        return any(o.intent is not None and o.intent.client_order_id == client_order_id for o in self.orders.values())
+
+    def has_trade(self, command_id: str, client_order_id: str, trade_id: str) -> bool:
+        """Whether this trade of that order is booked already."""
+        order, ended = self.orders.get(command_id), self.ended.get(client_order_id)
+        return (order is not None and trade_id in order.traded) or (ended is not None and trade_id in ended.trade_ids)
+
+
+def evolve(books: Books, event: ExecutionEvent) -> Books:
+    """The books after one event of the account. Raises InvariantError for an event that cannot follow."""
+    if event.epoch < books.epoch:
+        return books
+    match event:
+        case OwnerStarted():
+            return replace(books, epoch=event.epoch)
+        case AccountOpened():
+            return replace(books, opened=True, totals=dict(event.totals))
+        case AccountHalted():
+            return replace(books, halts={**books.halts, event.halt_id: event.cause})
+        case AccountResumed():
+            lifted = set(event.halt_ids)
+            return replace(books, halts={k: v for k, v in books.halts.items() if k not in lifted})
+        case CommandAdmitted():
+            return _admitted(books, event)
+        case CommandNotAdmitted():
+            return _not_admitted(books, event)
+        case CommandEvent():
+            return _progressed(books, event)
+        case _:
+            return books
+
+
+def precedes(answered: AnsweredUpTo | None, incarnation: str, decision_number: int, ordinal: int) -> bool:
+    """Whether (decision number, ordinal) lies above everything answered for its portfolio's incarnation."""
+    if answered is None or answered.incarnation != incarnation:
+        return True
+    return (answered.decision_number, answered.ordinal) < (decision_number, ordinal)
+
+
+def _admitted(books: Books, event: CommandAdmitted) -> Books:
+    if event.command_id in books.orders:
+        raise InvariantError(f"account {books.account}: command {event.command_id} was admitted twice")
+    price = max(event.price_limit_quote or Decimal(0), event.price_mid_quote or Decimal(0))
+    order = Order(
+        command_id=event.command_id,
+        portfolio=event.portfolio,
+        symbol=event.symbol,
+        incarnation=event.incarnation,
+        decision_number=event.decision_number,
+        ordinal=event.ordinal,
+        commands_offset=event.commands_offset,
+        state=advance(None, happened(event)).state,
+        target_command_id=event.target_command_id,
+        reserved_quote=MONEY.multiply(price, event.quantity_base or Decimal(0)),
+    )
+    answered = AnsweredUpTo(incarnation=event.incarnation, decision_number=event.decision_number, ordinal=event.ordinal)
+    return replace(
+        books,
+        orders={**books.orders, event.command_id: order},
+        answered={**books.answered, event.portfolio: answered},
+        commands_next_offset=max(books.commands_next_offset, event.commands_offset + 1),
+    )
+
+
+def _not_admitted(books: Books, event: CommandNotAdmitted) -> Books:
+    """A refused command of another incarnation does not move the mark: it may be an old one that came back."""
+    advance(None, happened(event))
+    known = books.answered.get(event.portfolio)
+    answered = books.answered
+    if known is None or known.incarnation == event.incarnation:
+        mark = AnsweredUpTo(incarnation=event.incarnation, decision_number=event.decision_number, ordinal=event.ordinal)
+        answered = {**books.answered, event.portfolio: mark}
+    next_offset = max(books.commands_next_offset, event.commands_offset + 1)
+    return replace(books, answered=answered, commands_next_offset=next_offset)
+
+
+def _progressed(books: Books, event: CommandEvent) -> Books:
+    if isinstance(event, OrderFilled):
+        if books.has_trade(event.command_id, event.client_order_id, event.trade_id):
+            return books
+        books = _booked(books, event)
+    order = books.orders.get(event.command_id)
+    if order is None:
+        return _after_the_end(books, event)
+    changed = _order_after(order, event)
+    if isinstance(event, OrderIntended | CancelIntended):
+        _next_attempt(order, event)
+    if changed.state not in TERMINAL:
+        return replace(books, orders={**books.orders, order.command_id: changed}, ended=_with_ended(books, changed, event))
+    remaining = {command_id: other for command_id, other in books.orders.items() if command_id != order.command_id}
+    return replace(books, orders=remaining, ended=_with_ended(books, changed, event))
+
+
+def _order_after(order: Order, event: CommandEvent) -> Order:
+    state = advance(order.state, happened(event)).state
+    match event:
+        case OrderIntended():
+            intent = Intent(
+                event.attempt, event.client_order_id, event.timestamp_ms, event.window_ms, event.side, event.quantity_base
+            )
+            return replace(order, state=state, intent=intent)
+        case CancelIntended():
+            return replace(
+                order, state=state, intent=Intent(event.attempt, event.client_order_id, event.timestamp_ms, event.window_ms)
+            )
+        case OrderAccepted() | OrderFound():
+            return replace(order, state=state, venue_order_id=event.venue_order_id)
+        case OrderFilled():
+            return replace(
+                order,
+                state=state,
+                venue_order_id=event.venue_order_id,
+                traded={**order.traded, event.trade_id: event.quantity_base},
+                traded_quote=MONEY.add(order.traded_quote, event.quote_amount),
+            )
+        case _:
+            return replace(order, state=state)
+
+
+def _next_attempt(order: Order, event: AttemptEvent) -> None:
+    last = order.intent.attempt if order.intent is not None else 0
+    if event.attempt != last + 1:
+        raise InvariantError(f"command {order.command_id}: attempt {event.attempt} follows {last}")
+
+
+def _booked(books: Books, event: OrderFilled) -> Books:
+    base, quote = event.symbol.split("/")
+    sign = 1 if event.side is Side.BUY else -1
+    totals = dict(books.totals)
+    for asset, amount in (
+        (base, MONEY.multiply(event.quantity_base, Decimal(sign))),
+        (quote, MONEY.multiply(event.quote_amount, Decimal(-sign))),
+        (event.fee_asset, MONEY.minus(event.fee_amount)),
+    ):
+        totals[asset] = MONEY.add(totals.get(asset, Decimal(0)), amount)
+    return replace(books, totals=totals, turnover=booked(books.turnover, event.venue_time_ms, event.quote_amount))
+
+
+def _after_the_end(books: Books, event: CommandEvent) -> Books:
+    """A fill may come after the end, and is booked; anything else about a command that nobody knows breaks the log."""
+    if not isinstance(event, OrderFilled):
+        raise InvariantError(f"account {books.account}: {event.TYPE} for command {event.command_id}, which is not open")
+    ended = books.ended.get(event.client_order_id)
+    if ended is None:
+        return books
+    late = replace(
+        ended,
+        trade_ids=ended.trade_ids | {event.trade_id},
+        filled_base=MONEY.add(ended.filled_base, event.quantity_base),
+    )
+    return replace(books, ended={**books.ended, event.client_order_id: late})
+
+
+def _with_ended(books: Books, order: Order, event: CommandEvent) -> Mapping[str, Ended]:
+    """Remember the ids of an attempt that is over: of an ended order, and of an attempt that was unsent or absent."""
+    intent = order.intent
+    over = order.state in TERMINAL or order.state is OrderState.ABSENT
+    if intent is None or order.is_cancel or not over or isinstance(event, OrderFilled):
+        return books.ended
+    filled = event.filled_base if isinstance(event, OrderClosed) else order.filled_base
+    ended = Ended(
+        command_id=order.command_id,
+        portfolio=order.portfolio,
+        symbol=order.symbol,
+        attempt=intent.attempt,
+        client_order_id=intent.client_order_id,
+        venue_order_id=order.venue_order_id,
+        side=intent.side,
+        trade_ids=frozenset(order.traded),
+        filled_base=filled,
+    )
+    kept = {**books.ended, intent.client_order_id: ended}
+    return kept if len(kept) <= 2 * ENDED_MAX else dict(list(kept.items())[-ENDED_MAX:])

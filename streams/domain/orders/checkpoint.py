@@ -1,0 +1,88 @@
+"""The books as one message and back, so that a new owner reads one record and the tail after it."""
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from schemas.codec import encode
+from schemas.ledger import OrderState
+from schemas.orders import ExecutorCheckpoint, OpenCommand
+from streams.domain.errors import InvariantError
+from streams.domain.orders.books import Books, Ended, Order
+
+_ORDER = TypeAdapter(Order)
+ENDED_KEPT = 500
+_NO_DIGEST = "0" * 64
+
+
+def checkpoint(books: Books, owner: str, at_ms: int, events_next_offset: int) -> ExecutorCheckpoint:
+    """The books as a message. `events_next_offset` is a lower bound of where the log goes on after it."""
+    message = ExecutorCheckpoint(
+        account=books.account,
+        epoch=books.epoch,
+        at_ms=at_ms,
+        owner=owner,
+        opened=books.opened,
+        commands=tuple(
+            OpenCommand(
+                command_id=order.command_id,
+                portfolio=order.portfolio,
+                symbol=order.symbol,
+                unknown=order.state is OrderState.UNKNOWN,
+                state=_ORDER.dump_json(order).decode(),
+            )
+            for order in books.orders.values()
+        ),
+        client_order_ids_unexpired=tuple(books.ended)[-ENDED_KEPT:],
+        answered=dict(books.answered),
+        halts=dict(books.halts),
+        totals=dict(books.totals),
+        turnover_quote={str(minute): amount for minute, amount in books.turnover.items()},
+        commands_next_offset=books.commands_next_offset,
+        events_next_offset=events_next_offset,
+        state_sha256=_NO_DIGEST,
+    )
+    return message.model_copy(update={"state_sha256": _digest(message)})
+
+
+def restore(message: ExecutorCheckpoint) -> Books:
+    """The books that a checkpoint holds. Raises InvariantError when it is not what its writer wrote."""
+    if _digest(message) != message.state_sha256:
+        raise InvariantError(f"account {message.account}: the checkpoint's hash does not match its content")
+    try:
+        orders = {command.command_id: _ORDER.validate_json(command.state) for command in message.commands}
+    except ValidationError as error:
+        raise InvariantError(f"account {message.account}: the checkpoint cannot be read: {error}") from None
+    ended = {known: Ended("", "", "", 0, known) for known in message.client_order_ids_unexpired}
+    return Books(
+        account=message.account,
+        epoch=message.epoch,
+        opened=message.opened,
+        orders=orders,
+        ended=ended,
+        answered=dict(message.answered),
+        halts=dict(message.halts),
+        totals=dict(message.totals),
+        turnover={int(minute): amount for minute, amount in message.turnover_quote.items()},
+        commands_next_offset=message.commands_next_offset,
+    )
+
+
+def without_commands(books: Books) -> dict[str, int]:
+    """Open commands whose text is not known, with the offset at which it stands in `orders.commands`."""
+    return {order.command_id: order.commands_offset for order in books.orders.values() if order.command is None}
+
+
+def with_command(books: Books, command_id: str, command: Any) -> Books:
+    """The books with the text of an open command."""
+    order = replace(books.orders[command_id], command=command)
+    return replace(books, orders={**books.orders, command_id: order})
+
+
+def _digest(message: ExecutorCheckpoint) -> str:
+    fields = json.loads(encode(message))
+    fields.pop("state_sha256")
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

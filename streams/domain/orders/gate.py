@@ -1,0 +1,91 @@
+"""May anything be sent now? Closed unless provably open: for a doubt there is a reason, for a reason a word.
+
+Two kinds of closed: `forbidden` is somebody's will or a limit, and refuses new orders; `unproven` is a lack of knowledge that
+may pass (lease, venue's time, control), and lets commands wait within their bounds. Cancels need the lease and nothing else.
+"""
+
+from schemas.control import StopKind
+from schemas.ledger import OrderState
+from schemas.orders import PlaceOrder
+from streams.domain.numbers import MONEY
+from streams.domain.orders.limits import Exposure, exceeded
+from streams.domain.orders.state import State
+from streams.domain.orders.stimuli import Now
+
+
+def lease_deadline(state: State, now: Now) -> int | None:
+    """Until when (boot ms) the lease is provably ours, or None. A clock that stepped against the other one proves nothing."""
+    lease = state.lease
+    if not state.owner or lease is None or now.boot_ms >= lease.deadline_boot_ms:
+        return None
+    if abs((now.wall_ms - now.boot_ms) - lease.wall_minus_boot_ms) > state.rules.wall_step_ms_max:
+        return None
+    return lease.deadline_boot_ms
+
+
+def unproven_for_cancels(state: State, now: Now) -> str | None:
+    """Why not even a cancel may leave now, or None."""
+    if lease_deadline(state, now) is None:
+        return "lease_unproven"
+    return "venue_time_unknown" if state.venue_time is None else None
+
+
+def unproven(state: State, now: Now) -> str | None:
+    """What is not known well enough to send an order now, or None."""
+    reason = unproven_for_cancels(state, now)
+    if reason is not None:
+        return reason
+    if state.authority is None or now.boot_ms - state.authority_boot_ms > state.rules.control_age_ms_max:
+        return "control_unread"
+    return None
+
+
+def forbidden(state: State, now: Now) -> str | None:
+    """Whose will it is that no new order leaves this account now, or None."""
+    authority = state.authority
+    if now.halt_file is not None:
+        return "halt_file"
+    if state.books.halts:
+        return "account_halted"
+    if authority is None:
+        return None
+    if authority.stop is not None:
+        return "halted" if authority.stop is StopKind.HALT else "frozen"
+    if not state.books.opened:
+        return "not_opened"
+    if authority.limits is None:
+        return "no_limits"
+    if any(start <= now.wall_ms < end for start, end in authority.maintenance):
+        return "maintenance"
+    return None
+
+
+def outdated(command: PlaceOrder, state: State, now: Now) -> str | None:
+    """Why a command is too old to act on, or None."""
+    if now.wall_ms > command.admit_by_ms or now.wall_ms > command.expires_at_ms:
+        return "too_late"
+    if now.wall_ms - command.oldest_received_at_ms > command.input_age_ms_max:
+        return "inputs_too_old"
+    if state.authority is not None and command.decided_at_ms < state.authority.voided_before_ms:
+        return "voided"
+    return None
+
+
+def over_limit(command: PlaceOrder, state: State, now: Now) -> str | None:
+    """The limit this order would break beside everything that is filled or may still be, or None."""
+    authority = state.authority
+    if authority is None or authority.limits is None:
+        return "no_limits"
+    others = [order for order in state.books.orders.values() if not order.is_cancel and order.command_id != command.command_id]
+    reserved = MONEY.create_decimal(0)
+    for order in others:
+        rest = MONEY.subtract(order.reserved_quote, order.traded_quote)
+        reserved = MONEY.add(reserved, max(rest, MONEY.create_decimal(0)))
+    exposure = Exposure(state.books.turnover, reserved, len(others))
+    limit = exceeded(authority.limits, command, exposure, now.wall_ms)
+    return f"limit:{limit}" if limit is not None else None
+
+
+def symbol_blocked(state: State, symbol: str) -> bool:
+    """Whether an order of unknown fate blocks the symbol."""
+    return any(order.state is OrderState.UNKNOWN and order.symbol == symbol for order in state.books.orders.values())

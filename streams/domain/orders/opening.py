@@ -1,0 +1,117 @@
+"""Snapshots of a whole account: its opening, once, and from then on the regular comparison with the books."""
+
+import re
+from decimal import Decimal
+
+from schemas.orders import AccountOpened
+from streams.domain.orders.attempts import book_fill
+from streams.domain.orders.books import Ended, Order
+from streams.domain.orders.outcome import TradeView
+from streams.domain.orders.stimuli import Remark, Snapshot, SnapshotRead
+from streams.domain.orders.turn import Turn
+
+OUR_CLIENT_ID = re.compile(r"[a-z2-7]{26}")
+"""What our client order ids look like: base32 of 128 bits."""
+
+
+def snapshot_read(turn: Turn, event: SnapshotRead) -> None:
+    """Open the account when two snapshots agree, or compare an opened one with what the venue shows."""
+    if turn.books.opened:
+        _reconcile(turn, event)
+    else:
+        _open(turn, event)
+
+
+def _open(turn: Turn, event: SnapshotRead) -> None:
+    """Two equal snapshots far enough apart, with no open order and no trade between them, are the start of books."""
+    snapshot, first, authority = event.snapshot, turn.state.first_snapshot, turn.state.authority
+    if snapshot.open_orders or authority is None or authority.portfolio is None:
+        return turn.change(first_snapshot=None)
+    moved = first is not None and (
+        dict(first.totals) != dict(snapshot.totals)
+        or snapshot.since_ms > first.venue_time_ms
+        or any(trade.venue_time_ms >= first.venue_time_ms for trade in snapshot.trades)
+    )
+    if first is None or moved:
+        return turn.change(first_snapshot=snapshot, first_snapshot_boot_ms=turn.now.boot_ms)
+    # The first one's answers and this one's questions are what must lie apart.
+    if event.asked_boot_ms - turn.state.first_snapshot_boot_ms < turn.state.rules.opening_gap_ms:
+        return None
+    turn.change(first_snapshot=None)
+    return turn.say(
+        AccountOpened(
+            **turn.common(),
+            portfolio=authority.portfolio,
+            venue=turn.state.rules.venue,
+            totals={asset: amount for asset, amount in snapshot.totals.items() if amount},
+            venue_time_ms=snapshot.venue_time_ms,
+        )
+    )
+
+
+def _reconcile(turn: Turn, event: SnapshotRead) -> None:
+    snapshot = event.snapshot
+    _check_open_orders(turn, snapshot)
+    for trade in snapshot.trades:
+        _check_trade(turn, trade)
+    quiet = not turn.books.orders and event.asked_boot_ms - turn.state.filled_at_boot_ms > turn.state.rules.quiet_ms
+    if quiet:
+        _check_totals(turn, snapshot)
+
+
+def _check_open_orders(turn: Turn, snapshot: Snapshot) -> None:
+    """An order that carries an id of ours and that we do not know halts the account, once it is seen a second time."""
+    foreign = frozenset(
+        order.client_order_id
+        for order in snapshot.open_orders
+        if OUR_CLIENT_ID.fullmatch(order.client_order_id) and not turn.books.knows(order.client_order_id)
+    )
+    authority = turn.state.authority
+    for client_order_id in sorted(foreign & turn.state.suspects):
+        if authority is not None and authority.portfolio is not None:
+            turn.halt(authority.portfolio, "unknown_client_order_id", client_order_id, client_order_id)
+    turn.change(suspects=foreign)
+
+
+def _check_trade(turn: Turn, trade: TradeView) -> None:
+    """A trade of an order of ours that is not booked yet is booked, late or not; a foreign one is remarked."""
+    for order in turn.books.orders.values():
+        if order.venue_order_id == trade.venue_order_id and not order.is_cancel:
+            return _check_open_fill(turn, order, trade)
+    for ended in turn.books.ended.values():
+        if ended.venue_order_id == trade.venue_order_id:
+            return _check_late_fill(turn, ended, trade)
+    # The trade of an order whose id we do not know yet explains itself when that order is found.
+    undecided = any(order.symbol == trade.symbol and order.venue_order_id is None for order in turn.books.orders.values())
+    if not undecided:
+        turn.ask(Remark("foreign_trade", f"{trade.symbol} trade {trade.trade_id} of venue order {trade.venue_order_id}"))
+    return None
+
+
+def _check_open_fill(turn: Turn, order: Order, trade: TradeView) -> None:
+    if trade.trade_id not in order.traded and trade.symbol == order.symbol:
+        book_fill(turn, turn.about_attempt(order), trade)
+
+
+def _check_late_fill(turn: Turn, ended: Ended, trade: TradeView) -> None:
+    if trade.trade_id in ended.trade_ids or trade.symbol != ended.symbol:
+        return
+    about = turn.common() | {
+        "portfolio": ended.portfolio,
+        "command_id": ended.command_id,
+        "symbol": ended.symbol,
+        "attempt": ended.attempt,
+        "client_order_id": ended.client_order_id,
+    }
+    book_fill(turn, about, trade)
+    turn.ask(Remark("late_fill", f"trade {trade.trade_id} of {ended.client_order_id} came after the order's end"))
+
+
+def _check_totals(turn: Turn, snapshot: Snapshot) -> None:
+    """Holdings by the venue against holdings by the books, when nothing is under way."""
+    zero = Decimal(0)
+    booked = turn.books.totals
+    for asset in sorted({*booked, *snapshot.totals}):
+        ours, theirs = booked.get(asset, zero), snapshot.totals.get(asset, zero)
+        if ours != theirs:
+            turn.ask(Remark("balance_differs", f"{asset}: the venue holds {theirs}, the books say {ours}"))

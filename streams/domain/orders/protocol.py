@@ -1,0 +1,231 @@
+"""The order protocol of one account: `step(state, input) -> (state, effects)`, pure; whoever calls it performs the effects.
+
+The life of a command: admitted, gate, budget, INTENT made durable and read back from the log, a last look at lease, age and
+HALT file, ONE request, and then an outcome that is proven or UNKNOWN. What is UNKNOWN is asked for until it is found or proven
+absent; it is never sent again. Only an attempt that provably never reached the venue allows the next one, under a new client
+id. All that lasts is in the books, which are a fold of the account's event log; the rest of the state may be lost at any time.
+"""
+
+from dataclasses import replace
+
+from schemas.ledger import OrderState
+from schemas.orders import (
+    AccountResumed,
+    CancelOrder,
+    CommandAdmitted,
+    CommandNotAdmitted,
+    OrderType,
+    OrderUnknown,
+    PlaceOrder,
+)
+from streams.domain.orders import attempts, cancels, gate, opening
+from streams.domain.orders.books import precedes
+from streams.domain.orders.checkpoint import with_command
+from streams.domain.orders.state import LeaseProof, State, VenueTime
+from streams.domain.orders.stimuli import (
+    AuthorityRead,
+    CommandRead,
+    CommandSkipped,
+    Effect,
+    Input,
+    IntentReadBack,
+    LeaseRenewed,
+    Looked,
+    Remark,
+    Replied,
+    SnapshotRead,
+    Superseded,
+    TakenOver,
+    VenueTimeRead,
+)
+from streams.domain.orders.turn import Turn
+
+_SAMPLE_MS_MAX = 1000
+
+
+def step(state: State, event: Input) -> tuple[State, tuple[Effect, ...]]:
+    """The state after `event` and what is to be done, in order. Raises InvariantError on what cannot happen."""
+    turn = Turn(state, event.now)
+    _learn(turn, event)
+    if turn.state.owner:
+        _handle(turn, event)
+        _advance(turn)
+    return turn.finish()
+
+
+def next_wake(state: State) -> int | None:
+    """The boot time at which `step` wants a Ticked even if nothing else happens; None while nothing waits."""
+    if not state.owner:
+        return None
+    waiting = (state.care.get(command_id) for command_id in state.books.orders)
+    return min((care.due_boot_ms if care is not None else 0 for care in waiting if care is None or not care.busy), default=None)
+
+
+def _learn(turn: Turn, event: Input) -> None:
+    """What is known changes, whether or not the account is ours."""
+    match event:
+        case TakenOver():
+            turn.change(owner=True, care={})
+        case Superseded():
+            turn.change(owner=False, lease=None)
+        case LeaseRenewed():
+            proof = LeaseProof(event.asked_boot_ms + event.ttl_ms, event.asked_wall_ms - event.asked_boot_ms)
+            turn.change(lease=proof)
+        case VenueTimeRead():
+            _sample(turn, event)
+        case AuthorityRead():
+            turn.change(authority=event.authority, authority_boot_ms=event.asked_boot_ms)
+
+
+def _handle(turn: Turn, event: Input) -> None:
+    match event:
+        case TakenOver():
+            _inherit(turn)
+        case AuthorityRead():
+            _resume(turn)
+        case CommandRead():
+            _admit(turn, event)
+        case CommandSkipped():
+            _seen(turn, event.offset)
+        case IntentReadBack():
+            _read_back(turn, event)
+        case Replied():
+            _replied(turn, event)
+        case Looked():
+            attempts.looked(turn, event)
+        case SnapshotRead():
+            opening.snapshot_read(turn, event)
+
+
+def _advance(turn: Turn) -> None:
+    """Do what can be done now: cancels first, then commands in the order in which they were given."""
+    cancels.end_with_targets(turn)
+    waiting = sorted(turn.books.orders.values(), key=lambda order: (not order.is_cancel, order.commands_offset))
+    for waited in waiting:
+        order = turn.books.orders.get(waited.command_id)
+        care = turn.care(waited.command_id)
+        if order is None or care.busy or care.due_boot_ms > turn.now.boot_ms:
+            continue
+        if order.is_cancel:
+            cancels.advance(turn, order)
+        else:
+            attempts.advance(turn, order)
+    cancels.end_with_targets(turn)
+
+
+def _sample(turn: Turn, event: VenueTimeRead) -> None:
+    """Keep a sample of the venue's time; one that contradicts the last voids the lease until its next renewal."""
+    round_trip_ms = event.answered_boot_ms - event.asked_boot_ms
+    known = turn.state.venue_time
+    if known is not None:
+        elapsed_ms = event.answered_boot_ms - known.at_boot_ms
+        ahead = event.venue_time_ms - (known.latest_ms + elapsed_ms)
+        behind = (known.earliest_ms + elapsed_ms) - (event.venue_time_ms + round_trip_ms)
+        if max(ahead, behind) > turn.state.rules.venue_step_ms_max:
+            turn.change(lease=None)
+            turn.ask(Remark("venue_time_stepped", f"by {max(ahead, behind)} ms; nothing is sent until the lease is renewed"))
+        elif round_trip_ms > _SAMPLE_MS_MAX:
+            return
+    sample = VenueTime(event.venue_time_ms, event.venue_time_ms + round_trip_ms, event.answered_boot_ms)
+    turn.change(venue_time=sample)
+
+
+def _inherit(turn: Turn) -> None:
+    """Whatever a former owner intended and did not conclude may have reached the venue, or may still."""
+    for order in tuple(turn.books.orders.values()):
+        if order.state is OrderState.INTENDED:
+            turn.say(OrderUnknown(**turn.about_attempt(order), cause="inherited"))
+
+
+def _resume(turn: Turn) -> None:
+    authority = turn.state.authority
+    assert authority is not None
+    lifted = tuple(halt_id for halt_id in turn.books.halts if halt_id in authority.resumed)
+    if lifted and authority.portfolio is not None:
+        turn.say(AccountResumed(**turn.common(), portfolio=authority.portfolio, halt_ids=lifted))
+
+
+def _seen(turn: Turn, offset: int) -> None:
+    next_offset = max(turn.books.commands_next_offset, offset + 1)
+    turn.change(books=replace(turn.books, commands_next_offset=next_offset))
+
+
+def _admit(turn: Turn, event: CommandRead) -> None:
+    """Answer a command once: drop repeats, refuse with a reason, or admit; from there it ends in exactly one event."""
+    command = event.command
+    if event.offset < turn.books.commands_next_offset:
+        return
+    mark = turn.books.answered.get(command.portfolio)
+    if not precedes(mark, command.incarnation, command.decision_number, command.ordinal):
+        _seen(turn, event.offset)
+        turn.change(repeats=turn.state.repeats + 1)
+        return
+    fields = turn.common() | {
+        "portfolio": command.portfolio,
+        "command_id": command.command_id,
+        "symbol": command.symbol,
+        "incarnation": command.incarnation,
+        "decision_number": command.decision_number,
+        "ordinal": command.ordinal,
+        "commands_offset": event.offset,
+    }
+    cause = _refusal(turn, event)
+    if cause is not None:
+        turn.say(CommandNotAdmitted(**fields, cause=cause))
+        return
+    fields |= {"command_type": command.TYPE, "decided_at_ms": command.decided_at_ms}
+    if isinstance(command, PlaceOrder):
+        fields |= {name: getattr(command, name) for name in _PLACED}
+    else:
+        fields["target_command_id"] = command.target_command_id
+    turn.say(CommandAdmitted(**fields))
+    turn.change(books=with_command(turn.books, command.command_id, command))
+
+
+_PLACED = ("side", "quantity_base", "price_limit_quote", "price_mid_quote")
+
+
+def _refusal(turn: Turn, event: CommandRead) -> str | None:
+    """Why this command is not admitted, or None. A cancel is refused only for its author."""
+    command, state = event.command, turn.state
+    if not event.trusted:
+        return "unsigned"
+    if command.venue != state.rules.venue:
+        return "wrong_venue"
+    if state.authority is None:
+        return "control_unread"
+    if state.authority.portfolio != command.portfolio:
+        return "wrong_portfolio"
+    if len(state.books.orders) >= state.rules.commands_max:
+        return "too_many_commands"
+    if isinstance(command, CancelOrder):
+        return None
+    if (command.order_type is OrderType.LIMIT) != (command.price_limit_quote is not None):
+        return "malformed"
+    return (
+        gate.outdated(command, state, turn.now) or gate.forbidden(state, turn.now) or gate.over_limit(command, state, turn.now)
+    )
+
+
+def _read_back(turn: Turn, event: IntentReadBack) -> None:
+    order = turn.books.orders.get(event.command_id)
+    if order is None or order.intent is None or order.intent.attempt != event.attempt:
+        return
+    if order.state is not OrderState.INTENDED or turn.care(order.command_id).cleared:
+        return
+    if order.is_cancel:
+        cancels.release(turn, order)
+    else:
+        attempts.release(turn, order)
+
+
+def _replied(turn: Turn, event: Replied) -> None:
+    order = turn.books.orders.get(event.command_id)
+    if order is None or order.intent is None or order.intent.attempt != event.attempt:
+        return
+    if order.state is not OrderState.INTENDED:
+        return
+    if order.is_cancel:
+        cancels.replied(turn, order, event.reply)
+    else:
+        attempts.replied(turn, order, event.reply)

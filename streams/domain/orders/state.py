@@ -1,0 +1,92 @@
+"""The whole state of the protocol for one account: its books, and what is known of lease, time, control and requests now."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from streams.domain.orders.authority import AccountAuthority
+from streams.domain.orders.books import Books
+from streams.domain.orders.budget import Bucket
+from streams.domain.orders.outcome import OrderView
+from streams.domain.orders.stimuli import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The protocol's settings for one account; all durations in milliseconds.
+
+    An order is valid for `window_ms` of the venue's time from its timestamp, and absence is never concluded before another
+    `margin_ms`. `absence_queries` is how many looks after that must agree. `adopted` means that an operator took over an
+    account with a past of ours.
+    """
+
+    account: str
+    venue: str
+    dialect: str
+    window_ms: int = 2000
+    margin_ms: int = 2000
+    intent_age_ms_max: int = 500
+    control_age_ms_max: int = 5000
+    wall_step_ms_max: int = 200
+    venue_step_ms_max: int = 250
+    opening_gap_ms: int = 5000
+    absence_queries: int = 2
+    attempts_max: int = 5
+    commands_max: int = 256
+    quiet_ms: int = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseProof:
+    """Until when the lease is provably ours, and how the two clocks stood to each other when it was renewed."""
+
+    deadline_boot_ms: int
+    wall_minus_boot_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class VenueTime:
+    """The newest sample: when the answer was here, the venue's time lay between `earliest_ms` and `latest_ms`."""
+
+    earliest_ms: int
+    latest_ms: int
+    at_boot_ms: int
+
+    def estimate_ms(self, boot_ms: int) -> int:
+        """The venue's time now, never ahead of it: the sample plus elapsed CLOCK_BOOTTIME."""
+        return self.earliest_ms + max(0, boot_ms - self.at_boot_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Care:
+    """What is under way for one open command and when to look at it next; lost with the process, and harmless so.
+
+    `busy` is set while an answer is outstanding. `denials` counts looks that proved absence. `cleared` is set once the
+    request of the newest attempt was handed out, so that it never is a second time.
+    """
+
+    due_boot_ms: int = 0
+    busy: bool = False
+    tries: int = 0
+    denials: int = 0
+    cleared: bool = False
+    view: OrderView | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything `protocol.step` knows of one account."""
+
+    rules: Rules
+    books: Books
+    budget: Bucket
+    owner: bool = False
+    lease: LeaseProof | None = None
+    venue_time: VenueTime | None = None
+    authority: AccountAuthority | None = None
+    authority_boot_ms: int = 0
+    care: Mapping[str, Care] = field(default_factory=dict)
+    first_snapshot: Snapshot | None = None
+    first_snapshot_boot_ms: int = 0
+    suspects: frozenset[str] = frozenset()
+    filled_at_boot_ms: int = 0
+    repeats: int = 0

@@ -1,0 +1,236 @@
+"""What can happen to the protocol (inputs) and what it asks for (effects): plain data on both sides of `protocol.step`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from schemas.orders import CancelOrder, ExecutionEvent, OrderType, PlaceOrder, Side, TimeInForce
+from streams.domain.orders.authority import AccountAuthority
+from streams.domain.orders.outcome import OrderView, TradeView, VenueReply
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The instant of an input. `halt_file` is the reason in the local HALT file while that concerns this account."""
+
+    wall_ms: int
+    boot_ms: int
+    halt_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Base of what can happen."""
+
+    now: Now
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked(Input):
+    """Time went by."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver(Input):
+    """This owner's OwnerStarted and everything before it in the log was read. Nothing may be sent by others from here on,
+    and nothing by us before."""
+
+    unreadable_offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded(Input):
+    """An OwnerStarted of a higher epoch stands in the log, or the lease row is somebody else's."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRenewed(Input):
+    """The lease row is ours. The deadline counts from before the renewal was sent."""
+
+    asked_wall_ms: int
+    asked_boot_ms: int
+    ttl_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class VenueTimeRead(Input):
+    """The venue said its time; the question left at `asked_boot_ms`, the answer was here at `answered_boot_ms`."""
+
+    venue_time_ms: int
+    asked_boot_ms: int
+    answered_boot_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityRead(Input):
+    """Control was read up to the end that was seen at `asked_boot_ms`; `authority` is what it says by now."""
+
+    authority: AccountAuthority
+    asked_boot_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRead(Input):
+    """A readable command stands at `offset`. `trusted` tells whether its author may command us."""
+
+    command: PlaceOrder | CancelOrder
+    offset: int
+    trusted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSkipped(Input):
+    """The record at `offset` is not a command for this account, or not readable (and dead-lettered)."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class IntentReadBack(Input):
+    """Our own INTENT was read back from the log, with no higher OwnerStarted before it."""
+
+    command_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replied(Input):
+    """The one request of an attempt came to its end."""
+
+    command_id: str
+    attempt: int
+    reply: VenueReply
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the venue shows of one order.
+
+    `venue_time_ms` is the venue's own time, read before any of the questions. `conclusive` means that every question was
+    answered and that no trade or open order was left whose client id is not known. `trades` are the order's own.
+    """
+
+    venue_time_ms: int
+    order: OrderView | None
+    trades: tuple[TradeView, ...]
+    conclusive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Looked(Input):
+    """A look came back; None is a look that failed."""
+
+    command_id: str
+    attempt: int
+    look: Look | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look at the whole account: totals of all assets, open orders, and own trades since `since_ms` (venue time)."""
+
+    venue_time_ms: int
+    since_ms: int
+    totals: Mapping[str, Decimal]
+    open_orders: tuple[OrderView, ...]
+    trades: tuple[TradeView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRead(Input):
+    """A snapshot came back; its first question left at `asked_boot_ms`."""
+
+    snapshot: Snapshot
+    asked_boot_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """Exactly what is asked of the venue, once. It is valid from `timestamp_ms` for `window_ms` of the venue's time."""
+
+    client_order_id: str
+    symbol: str
+    side: Side
+    order_type: OrderType
+    time_in_force: TimeInForce
+    quantity_base: Decimal
+    price_limit_quote: Decimal | None
+    timestamp_ms: int
+    window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """Exactly what is asked of the venue about an order that stands there."""
+
+    client_order_id: str
+    venue_order_id: str
+    symbol: str
+    timestamp_ms: int
+    window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Append to `orders.events`, in order. An INTENT must be read back before its request may leave."""
+
+    event: ExecutionEvent
+
+
+@dataclass(frozen=True, slots=True)
+class SendOrder:
+    """Send this request once, now, if it leaves before `deadline_boot_ms`; answer with Replied."""
+
+    command_id: str
+    attempt: int
+    request: OrderRequest
+    deadline_boot_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendCancel:
+    """Send this cancel once, now, if it leaves before `deadline_boot_ms`; answer with Replied."""
+
+    command_id: str
+    attempt: int
+    request: CancelRequest
+    deadline_boot_ms: int
+
+
+class Scope(StrEnum):
+    """How far a look goes."""
+
+    TRADES = "trades"  # the order is known to have ended: only its trades are missing
+    ORDER = "order"  # the order, and its trades where it has any
+    PROOF = "proof"  # the order by every way there is: by client id, among open orders, behind own trades
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Ask the venue about one order; answer with Looked. `known_order_ids` are other orders that explain trades."""
+
+    command_id: str
+    attempt: int
+    symbol: str
+    client_order_id: str
+    venue_order_id: str | None
+    since_ms: int
+    scope: Scope
+    known_order_ids: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadVenueTime:
+    """Ask the venue for its time at once; answer with VenueTimeRead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something a person should see that changes nothing here: one log line and one count for each kind."""
+
+    kind: str
+    detail: str
+
+
+Effect = Publish | SendOrder | SendCancel | LookUp | ReadVenueTime | Remark

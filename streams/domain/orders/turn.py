@@ -1,0 +1,85 @@
+"""One step of the protocol under way: the state as it changes, the effects as they are asked for."""
+
+from dataclasses import replace
+from typing import Any
+
+from schemas.orders import AccountHalted, ExecutionEvent
+from streams.domain.ids import digest_id
+from streams.domain.orders.books import Books, Order, evolve
+from streams.domain.orders.state import Care, State
+from streams.domain.orders.stimuli import Effect, Now, Publish
+
+_BACK_OFF_MS = (100, 200, 400, 800, 1600, 2000)
+
+
+class Turn:
+    """Collects what one input causes. The caller's state is never touched."""
+
+    def __init__(self, state: State, now: Now) -> None:
+        self.state = state
+        self.now = now
+        self.effects: list[Effect] = []
+
+    @property
+    def books(self) -> Books:
+        """The books as they stand within this step."""
+        return self.state.books
+
+    def change(self, **changes: Any) -> None:
+        """Change fields of the state."""
+        self.state = replace(self.state, **changes)
+
+    def say(self, event: ExecutionEvent) -> None:
+        """State a fact: the books advance by it and it is published."""
+        self.change(books=evolve(self.books, event))
+        self.effects.append(Publish(event))
+
+    def ask(self, effect: Effect) -> None:
+        """Ask for something to be done."""
+        self.effects.append(effect)
+
+    def care(self, command_id: str) -> Care:
+        """What is under way for a command."""
+        return self.state.care.get(command_id, Care())
+
+    def tend(self, command_id: str, **changes: Any) -> None:
+        """Change what is under way for a command; nothing is kept for a command that has ended."""
+        if command_id in self.books.orders:
+            self.change(care={**self.state.care, command_id: replace(self.care(command_id), **changes)})
+
+    def later(self, command_id: str, delay_ms: int | None = None) -> None:
+        """Look at a command again after `delay_ms`, or after a pause that grows with each try in a row."""
+        care = self.care(command_id)
+        pause = _BACK_OFF_MS[min(care.tries, len(_BACK_OFF_MS) - 1)] if delay_ms is None else delay_ms
+        tries = care.tries + 1 if delay_ms is None else care.tries
+        self.tend(command_id, due_boot_ms=self.now.boot_ms + pause, tries=tries)
+
+    def common(self) -> dict[str, Any]:
+        """The fields that every event has."""
+        return {"account": self.books.account, "epoch": self.books.epoch, "at_ms": self.now.wall_ms}
+
+    def about(self, order: Order) -> dict[str, Any]:
+        """The fields of an event about a command."""
+        fields = {"portfolio": order.portfolio, "command_id": order.command_id, "symbol": order.symbol}
+        return self.common() | fields
+
+    def about_attempt(self, order: Order) -> dict[str, Any]:
+        """The fields of an event about the newest attempt of a command."""
+        assert order.intent is not None
+        fields = {"attempt": order.intent.attempt, "client_order_id": order.intent.client_order_id}
+        return self.about(order) | fields
+
+    def halt(self, portfolio: str, cause: str, detail: str, seed: str) -> None:
+        """Halt the account by itself, once for each cause and seed; a halt that was lifted does not come back."""
+        halt_id = digest_id("halt", self.books.account, cause, seed)
+        authority = self.state.authority
+        if halt_id in self.books.halts or (authority is not None and halt_id in authority.resumed):
+            return
+        self.say(AccountHalted(**self.common(), portfolio=portfolio, halt_id=halt_id, cause=cause, detail=detail[:500]))
+
+    def finish(self) -> tuple[State, tuple[Effect, ...]]:
+        """The state after the step and its effects, in order."""
+        if self.state.care.keys() - self.books.orders.keys():
+            kept = {command_id: care for command_id, care in self.state.care.items() if command_id in self.books.orders}
+            self.change(care=kept)
+        return self.state, tuple(self.effects)
