@@ -9,7 +9,7 @@ import os
 import tomllib
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -185,6 +185,9 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
     )
 
+    FILE: ClassVar[Path | None] = None
+    """The settings file that `load` reads beside the environment."""
+
     environment: Name = "dev"
     dev: bool = False
     state_dir: Path = Path(".state")
@@ -208,9 +211,10 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        path = settings_path()
-        toml = TomlConfigSettingsSource(settings_cls, toml_file=path) if path.exists() else init_settings
-        return init_settings, env_settings, toml
+        file = cls.FILE
+        if file is None or not file.exists():
+            return init_settings, env_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
@@ -270,14 +274,17 @@ def settings_path() -> Path:
     return Path(os.environ.get(FILE_VARIABLE, FILE_DEFAULT))
 
 
-def load() -> Settings:
-    """The settings of this process. Raises RefusedError with file, key and remedy for each problem."""
-    path = settings_path()
-    if FILE_VARIABLE in os.environ and not path.exists():
-        raise RefusedError(f"{path}: the settings file that {FILE_VARIABLE} names does not exist")
+def load(file: Path | None = None) -> Settings:
+    """The settings of this process, from `file` (default: `settings_path`) and the environment.
+
+    Raises RefusedError with file, key and remedy for each problem.
+    """
+    path = file or settings_path()
+    if (file is not None or FILE_VARIABLE in os.environ) and not path.exists():
+        raise RefusedError(f"{path}: this settings file does not exist; correct {FILE_VARIABLE}")
     try:
         _refuse_secrets(path)
-        return Settings()
+        return type("FileSettings", (Settings,), {"FILE": path, "__module__": __name__})()
     except tomllib.TOMLDecodeError as error:
         raise RefusedError(f"{path}: not TOML: {error}") from None
     except ValidationError as error:
@@ -294,6 +301,19 @@ def secret(value: SecretStr | None, file: Path | None, key: str) -> str | None:
         return file.read_text().strip()
     except OSError as error:
         raise RefusedError(f"{key}_file: {file} cannot be read: {error.strerror}") from None
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Every secret value that these settings hold or point at, for redaction. Raises RefusedError."""
+    found: list[str | None] = [settings.database.url.get_secret_value(), urlsplit(settings.database.dsn()).password]
+    found.append(urlsplit(settings.database.lease_dsn()).password)
+    found.append(settings.kafka.connection().sasl_password)
+    for name, account in settings.accounts.items():
+        for use, pair in (("feed", account.feed), ("trade", account.trade)):
+            where = f"accounts.{name}.{use}"
+            found.append(secret(pair.api_key, pair.api_key_file, f"{where}.api_key"))
+            found.append(secret(pair.api_secret, pair.api_secret_file, f"{where}.api_secret"))
+    return [value for value in found if value]
 
 
 def _refuse_secrets(path: Path) -> None:

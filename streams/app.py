@@ -1,0 +1,239 @@
+"""The composition root: each role of the flow, from settings to exit code, in the order in which a tick meets them.
+
+A role refuses to start on wrong topics, rights or schema (exit 2), waits with patience for what is away, drains on SIGTERM,
+and ends at once on a broken invariant (exit 70).
+"""
+
+import asyncio
+import importlib.metadata
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Protocol, TypeVar
+
+import uvloop
+
+from streams.domain.errors import RefusedError, TrimtabError
+from streams.gateways.clock import SystemClock
+from streams.gateways.kafka import KafkaLog, KafkaReader
+from streams.gateways.kafka_admin import Floors, require_topics
+from streams.ports import FoldFactory, FoldSpec
+from streams.settings import KeyPair, Settings, secret
+from streams.topics import ORDERS_EVENTS, partitions_of, topics_of
+
+log = logging.getLogger("trimtab.app")
+Client = TypeVar("Client", KafkaLog, KafkaReader)
+
+
+class Agent(Protocol):
+    """What every edge role is: it runs until it is asked to stop."""
+
+    async def run(self) -> None:
+        """Run until `stop`."""
+        ...
+
+    def stop(self) -> None:
+        """Ask `run` to end in order."""
+        ...
+
+
+def run_role(role: str, settings: Settings, instance: str) -> int:
+    """Run one role until SIGTERM or SIGINT; the process's exit code."""
+    try:
+        asyncio.run(_require_topics(role, settings))
+        return ROLES[role](settings, instance)
+    except TrimtabError as error:
+        for line in str(error).splitlines():
+            log.critical("%s", line)
+        return error.exit_code
+
+
+# --- The roles, in the order of the flow -----------------------------------------------------------------------------
+
+
+def _feed(settings: Settings, _instance: str) -> int:
+    """venue → market.*, venue.*, account.balances"""
+    from streams.agents.feed.agent import Feed
+    from streams.agents.feed.config import FeedConfig
+    from streams.agents.together import Together
+    from streams.gateways.venue_profile import Credentials, VenueProfile
+    from streams.gateways.venue_reads import CcxtReads
+    from streams.gateways.venue_streams import CcxtStreams
+
+    async def build(stack: AsyncExitStack) -> Agent:
+        feeds: list[Agent] = []
+        for name, venue in settings.venues.items():
+            keys = {
+                account: Credentials(*_key_pair(f"accounts.{account}.feed", chosen.feed))
+                for account, chosen in settings.accounts.items()
+                if chosen.venue == name
+            }
+            reads = CcxtReads(VenueProfile(name, venue.dialect, venue.urls or None), keys, SystemClock())
+            config = FeedConfig(
+                venue=name,
+                symbols=venue.symbols,
+                accounts=tuple(keys),
+                probe_every_ms=venue.probe_every_ms,
+                balances_every_ms=venue.balances_every_ms,
+                books_every_ms=venue.books_every_ms,
+            )
+            feeds.append(Feed(config, reads, CcxtStreams(reads), await _log(settings, stack), SystemClock()))
+        return Together(feeds)
+
+    return _serve(build)
+
+
+def _sequencer(settings: Settings, instance: str) -> int:
+    """all sources → portfolio.journal"""
+    from streams.agents.sequencer.agent import Sequencer
+    from streams.agents.sequencer.config import SequencerConfig
+    from streams.gateways.lease import PostgresLeases
+
+    async def build(stack: AsyncExitStack) -> Agent:
+        connection = settings.kafka.connection()
+        leases = await stack.enter_async_context(PostgresLeases(settings.database.lease_dsn()))
+        config = SequencerConfig(shards=settings.shards, heartbeat_ms=settings.heartbeat_ms)
+        return Sequencer(
+            config,
+            open_log=lambda: _started(KafkaLog(connection)),
+            open_reader=lambda: _started(KafkaReader(connection)),
+            leases=leases,
+            clock=SystemClock(),
+            name=f"sequencer-{instance}",
+        )
+
+    return _serve(build)
+
+
+def _portfolio(settings: Settings, instance: str) -> int:
+    """portfolio.journal → rebalance.signals, orders.commands"""
+    spec, factory = portfolio_fold(settings, instance)
+    return _fold(settings, spec, factory)
+
+
+def _executor(settings: Settings, instance: str) -> int:
+    """orders.commands → venue → orders.events"""
+    raise NotImplementedError
+
+
+def _ledger(settings: Settings, instance: str) -> int:
+    """orders.events → orders.ledger"""
+    spec, factory = ledger_fold(settings, instance)
+    return _fold(settings, spec, factory)
+
+
+def _projector(settings: Settings, _instance: str) -> int:
+    """orders.ledger, rebalance.signals, venue.latency → Postgres"""
+    from streams.agents.projector import Projector
+    from streams.gateways.postgres import require_schema
+    from streams.gateways.projection import PostgresProjection
+
+    async def build(stack: AsyncExitStack) -> Agent:
+        await asyncio.to_thread(require_schema, settings.database.dsn())
+        store = PostgresProjection(settings.database.dsn())
+        await store.open()
+        stack.push_async_callback(store.close)
+        reader = await _started(KafkaReader(settings.kafka.connection()))
+        stack.push_async_callback(reader.close)
+        return Projector(store, await _log(settings, stack), reader, SystemClock())
+
+    return _serve(build)
+
+
+ROLES: dict[str, Callable[[Settings, str], int]] = {
+    "feed": _feed,
+    "sequencer": _sequencer,
+    "portfolio": _portfolio,
+    "executor": _executor,
+    "ledger": _ledger,
+    "projector": _projector,
+}
+
+# --- What they share -------------------------------------------------------------------------------------------------
+
+
+def portfolio_fold(settings: Settings, instance: str = "0") -> tuple[FoldSpec, FoldFactory]:
+    """How the portfolio fold stands on its transport, and what makes its shards."""
+    from streams.agents.portfolio import PortfolioFold, portfolio_spec
+
+    return portfolio_spec(settings.shards, code_version(), instance), partial(PortfolioFold, settings.environment)
+
+
+def ledger_fold(settings: Settings, instance: str = "0") -> tuple[FoldSpec, FoldFactory]:
+    """How the ledger fold stands on its transport, and what makes its partitions."""
+    from streams.agents.ledger import LedgerFold, ledger_spec
+
+    return ledger_spec(partitions_of(ORDERS_EVENTS, settings.shards), code_version(), instance), LedgerFold
+
+
+def code_version() -> str:
+    """The version of the installed program: part of every checkpoint."""
+    return importlib.metadata.version("trimtab")
+
+
+def _fold(settings: Settings, spec: FoldSpec, factory: FoldFactory) -> int:
+    from streams.gateways.faust.process import run_fold
+
+    return run_fold(spec, factory, settings.kafka.connection())
+
+
+def _serve(build: Callable[[AsyncExitStack], Awaitable[Agent]]) -> int:
+    """Run an edge agent on its own loop until SIGTERM or SIGINT."""
+    return uvloop.run(_run_agent(build))
+
+
+async def _run_agent(build: Callable[[AsyncExitStack], Awaitable[Agent]]) -> int:
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with AsyncExitStack() as stack:
+        building = asyncio.ensure_future(build(stack))
+        asked = asyncio.create_task(stopping.wait())
+        await asyncio.wait({building, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if not building.done():
+            building.cancel()
+            await asyncio.gather(building, return_exceptions=True)
+            return 0
+        agent = building.result()
+        running = asyncio.create_task(agent.run())
+        await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
+        agent.stop()
+        asked.cancel()
+        await running
+    return 0
+
+
+async def _require_topics(role: str, settings: Settings) -> None:
+    floors = Floors(settings.kafka.replication_floor, settings.kafka.min_insync_floor)
+    if not settings.dev and (floors.replication < 3 or floors.min_insync < 2):
+        raise RefusedError(
+            "kafka.replication_floor and kafka.min_insync_floor: below 3 and 2 an acknowledged intent can be lost; "
+            "raise them, or say dev = true where no real money is"
+        )
+    await require_topics(settings.kafka.connection(), topics_of(role, settings.shards), floors)
+
+
+async def _log(settings: Settings, stack: AsyncExitStack) -> KafkaLog:
+    started = await _started(KafkaLog(settings.kafka.connection()))
+    stack.push_async_callback(started.close)
+    return started
+
+
+async def _started(client: Client) -> Client:
+    await client.start()
+    return client
+
+
+def _key_pair(where: str, pair: KeyPair) -> tuple[str, str]:
+    """Key and secret from environment or files. Raises RefusedError naming what is missing."""
+    found = {
+        "api_key": secret(pair.api_key, pair.api_key_file, f"{where}.api_key"),
+        "api_secret": secret(pair.api_secret, pair.api_secret_file, f"{where}.api_secret"),
+    }
+    for name, value in found.items():
+        if not value:
+            variable = f"TRIMTAB_{where.replace('.', '__').upper()}__{name.upper()}"
+            raise RefusedError(f"{where}.{name}: missing; set {variable} or name a file in {name}_file")
+    return found["api_key"] or "", found["api_secret"] or ""
