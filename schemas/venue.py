@@ -10,11 +10,11 @@ from schemas.values import Asset, Count, DurationMs, Name, Price, Quantity, Sign
 
 
 class VenueLatency(Message):
-    """One round of probes. `probe_ms` None is a failed probe: it counts as the worst latency, never as a missing one."""
+    """One round of probes. Without `probe_ms` the probe failed: it counts as the worst latency, never as a missing one."""
 
     TYPE: ClassVar[str] = "venue.latency"
     venue: Name
-    probe_ms: DurationMs | None
+    probe_ms: DurationMs | None = None
     order_ms: DurationMs | None = None
     socket_age_ms: DurationMs | None = None
     budget_left: Count | None = None
