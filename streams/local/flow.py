@@ -6,6 +6,7 @@ observed; `go` then lets prices move. Nothing outlives this process.
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -160,6 +161,7 @@ class Flow:
             f"{PREFIX}KAFKA__BOOTSTRAP": self.bootstrap,
             f"{PREFIX}DATABASE__URL": self.database_url,
             f"{PREFIX}STATE_DIR": str(self.directory / "state"),
+            f"{PREFIX}VENUE_JOURNAL": f"http://{HOST}:{self.control_port}",
             f"{PREFIX}VENUES": json.dumps({name: {"urls": urls} for name in self.settings.venues}),
         }
         for account in self.settings.accounts:
@@ -167,6 +169,13 @@ class Flow:
                 where = f"{PREFIX}ACCOUNTS__{account}__{use}__".upper()
                 variables |= {f"{where}API_KEY": _key(account, use), f"{where}API_SECRET": f"{_key(account, use)}-secret"}
         return variables | self._extra
+
+    def write_environment(self) -> Path:
+        """A file that another terminal sources to use the command line in this installation; for this user's eyes only."""
+        path = self.directory / "environment"
+        path.touch(mode=0o600)
+        path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.environment.items()))
+        return path
 
     def trimtab(self, *words: str, timeout_s: float = 120.0) -> str:
         """Run one command of the command line in this installation; its output. Raises RefusedError with its errors."""
