@@ -1,7 +1,7 @@
 """The control port: what a test, a demo or a proof may ask of the venue besides trading. Never on the venue's own port.
 
     GET  /control/ready                 200 once orders are taken
-    GET  /control/state                 accounts' balances, tape time, prices, limits, faults done
+    GET  /control/state                 accounts' balances, user streams, tape time, prices, limits, faults done
     GET  /control/journal?from=1        the journal from a sequence on, as JSON lines (410 when it is no longer in memory)
     POST /control/start                 let tape time run
     POST /control/faults                {"faults": [{"fault": "reply_lost", "next": 1}], "seed": 0}: replaces all rules
@@ -150,6 +150,7 @@ class Control:
             "tape_is_running": venue.tape_clock.is_running,
             "prices": {symbol: plain(price) for symbol, price in prices.items()},
             "accounts": accounts,
+            "user_streams": {account: venue.readers_of(account) for account in venue.settings.accounts},
             "journal_sequence": market.journal.sequence,
             "requests_refused": venue.limits.refused,
             "bans": venue.limits.bans,

@@ -115,6 +115,10 @@ class Venue:
         readers.append(reader)
         return lambda: readers.remove(reader)
 
+    def readers_of(self, account: str) -> int:
+        """How many readers an account has."""
+        return len(self._readers.get(account, ()))
+
     def read_books(self, reader: Callable[[], None]) -> Callable[[], None]:
         """Call a reader after each renewal of the books; call the result to stop."""
         self._refresh_readers.append(reader)

@@ -6,6 +6,7 @@ more, the core, the second half, the reply. Faults strike on that way (see `faul
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
@@ -30,6 +31,14 @@ class _ConnectionLost(Exception):
     def __init__(self, hang_ms: int):
         super().__init__()
         self.hang_ms = hang_ms
+
+
+@dataclass(frozen=True, slots=True)
+class _OrderReply:
+    """The reply to a new order, which also tells how many orders its account has counted."""
+
+    document: codec.Document
+    account: str
 
 
 class Rest:
@@ -101,7 +110,11 @@ class Rest:
                 if request.transport is not None:
                     request.transport.abort()
                 return web.Response()
-            return web.Response(body=orjson.dumps(document), content_type="application/json", headers=self._usage(request))
+            headers = self._usage(request)
+            if isinstance(document, _OrderReply):
+                headers |= self._orders_used(document.account)
+                document = document.document
+            return web.Response(body=orjson.dumps(document), content_type="application/json", headers=headers)
 
         return answer
 
@@ -115,7 +128,6 @@ class Rest:
         exceeded = venue.limits.spend_order(_address(request), account, venue.clock.now_ms())
         if exceeded:
             raise RefusedRequest(errors.limit_exceeded(exceeded, venue.limits))
-        request["account"] = account
         fault = self._fault("order")
         try:
             await self._wait("order")
@@ -131,7 +143,7 @@ class Rest:
         await self._wait("order")
         if fault:
             raise _ConnectionLost(fault.hang_ms)
-        return reply
+        return _OrderReply(reply, account)
 
     async def _cancel(self, request: web.Request) -> Any:
         self._spend_weight(request, 1)
@@ -295,12 +307,11 @@ class Rest:
     def _usage(self, request: web.Request) -> dict[str, str]:
         now_ms, limits = self._venue.clock.now_ms(), self._venue.limits
         used = str(limits.weight_used(_address(request), now_ms))
-        headers = {"X-MBX-USED-WEIGHT": used, "X-MBX-USED-WEIGHT-1M": used}
-        account = request.get("account")
-        if account:
-            orders_10s, orders_1d = limits.orders_used(account, now_ms)
-            headers |= {"X-MBX-ORDER-COUNT-10S": str(orders_10s), "X-MBX-ORDER-COUNT-1D": str(orders_1d)}
-        return headers
+        return {"X-MBX-USED-WEIGHT": used, "X-MBX-USED-WEIGHT-1M": used}
+
+    def _orders_used(self, account: str) -> dict[str, str]:
+        orders_10s, orders_1d = self._venue.limits.orders_used(account, self._venue.clock.now_ms())
+        return {"X-MBX-ORDER-COUNT-10S": str(orders_10s), "X-MBX-ORDER-COUNT-1D": str(orders_1d)}
 
     def _refusal(self, request: web.Request, answer: Answer) -> web.Response:
         return web.Response(
