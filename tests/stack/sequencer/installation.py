@@ -11,13 +11,14 @@ from schemas.ledger import EntryKind, LedgerEntry
 from schemas.market import Ticker
 from streams.agents.sequencer.agent import Sequencer
 from streams.agents.sequencer.config import SequencerConfig
-from streams.agents.sequencer.tail import read_journal
+from streams.agents.sequencer.tail import read_journal, read_tail
 from streams.domain.intake.sources import SOURCES
 from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.kafka_admin import Floors, create_topics
 from streams.ports import KafkaConnection, LeaseStore, Output, Record
 from streams.topics import OPERATOR_CONTROL, PORTFOLIO_JOURNAL, partition_of, topics_of
+from tests.stack.sequencer.recount import Recount, recount
 
 CLOCK = SystemClock()
 
@@ -79,6 +80,21 @@ class Installation:
             for topic in SOURCES
             for partition in range(await self.log.partitions(topic))
         }
+
+    async def counted(self, shard: int) -> Recount:
+        """A recount of the shard's whole journal against the sources as they are now."""
+        journal = await self.records(PORTFOLIO_JOURNAL, shard)
+        sources = {}
+        for source in await self.ends():
+            topic, _, partition = source.rpartition(":")
+            sources[source] = {record.offset: record for record in await self.records(topic, int(partition))}
+        return recount(journal, sources)
+
+    async def all_counted(self, shard: int) -> bool:
+        """Whether the journal has counted every source up to its present end."""
+        ends = await self.ends()
+        tail = await read_tail(self.log, shard, await self.log.end_offset(PORTFOLIO_JOURNAL, shard))
+        return tail.positions == ends
 
 
 def portfolio(name: str, shard: int, account: str, symbols: Iterable[str], venue: str = "sim") -> list[control.ControlEvent]:

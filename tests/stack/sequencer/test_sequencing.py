@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from streams.agents.sequencer.agent import Sequencer
-from streams.topics import MARKET_TICKERS, ORDERS_LEDGER, PORTFOLIO_JOURNAL, dead_letter
+from streams.topics import MARKET_TICKERS, ORDERS_LEDGER, dead_letter
 from tests.stack.sequencer.installation import Installation, entries, portfolio, ticker
-from tests.stack.sequencer.recount import Recount, recount
 
 
 @asynccontextmanager
@@ -28,31 +27,19 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30.0)
             await asyncio.sleep(0.05)
 
 
-async def counted(installation: Installation, shard: int) -> Recount:
-    sources = {}
-    for source in await installation.ends():
-        topic, _, partition = source.rpartition(":")
-        sources[source] = {record.offset: record for record in await installation.records(topic, int(partition))}
-    return recount(await installation.records(PORTFOLIO_JOURNAL, shard), sources)
-
-
-async def all_counted(installation: Installation, shard: int) -> bool:
-    return (await counted(installation, shard)).positions == await installation.ends()
-
-
 async def test_4_sequencer_turns_sources_into_a_journal(installation: Installation, leases):
     await installation.control(*portfolio("one", 0, "main", ["BTC/USDT"]), *portfolio("two", 1, "other", ["ETH/USDT"]))
     async with running(installation.sequencer(leases)):
-        await until(lambda: all_counted(installation, 0))
+        await until(lambda: installation.all_counted(0))
         await installation.write(MARKET_TICKERS, "sim:BTC/USDT", ticker("BTC/USDT", 1, "100", "101"))
         await installation.write(MARKET_TICKERS, "sim:ETH/USDT", ticker("ETH/USDT", 1, "10", "11"))
         await installation.write_raw(MARKET_TICKERS, "sim:BTC/USDT", b"not json")
         for entry in entries("main", 1, 3) + entries("other", 1, 2):
             await installation.write(ORDERS_LEDGER, entry.account, entry)
-        await until(lambda: all_counted(installation, 0))
-        await until(lambda: all_counted(installation, 1))
+        await until(lambda: installation.all_counted(0))
+        await until(lambda: installation.all_counted(1))
 
-    one, two = await counted(installation, 0), await counted(installation, 1)
+    one, two = await installation.counted(0), await installation.counted(1)
     assert (one.problems, two.problems) == ([], [])
     assert one.ledger == {"main": [1, 2, 3]}
     assert two.ledger == {"other": [1, 2]}
