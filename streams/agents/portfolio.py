@@ -23,15 +23,17 @@ class PortfolioFold:
     """The fold of one journal partition (`streams.ports.Fold`); `functools.partial(PortfolioFold, environment)` makes them.
 
     `verdicts` counts what became of the journal's records since this object was made: ignored ones are a former writer's.
+    `screened` False looks at every portfolio at every record; the outputs are the same bytes, only later.
     """
 
-    def __init__(self, environment: str, partition: int, snapshot: bytes | None):
+    def __init__(self, environment: str, partition: int, snapshot: bytes | None, screened: bool = True):
         """The fold as of `snapshot`, or of the journal's beginning. Raises ValueError on a snapshot that is not its own."""
         self._shard = Shard(partition, World(environment)) if snapshot is None else load(snapshot)
         found = (self._shard.world.environment, self._shard.number)
         if found != (environment, partition):
             raise ValueError(f"the snapshot is of environment and shard {found}, not of {(environment, partition)}")
         self._source = f"portfolio/{partition}"
+        self._screened = screened
         self.verdicts = dict.fromkeys(Verdict, 0)
 
     def step(self, record: Record) -> Sequence[Output]:
@@ -44,6 +46,8 @@ class PortfolioFold:
         self.verdicts[verdict] += 1
         if verdict is not Verdict.ACCEPTED:
             return ()
+        if not self._screened:
+            self._shard.watches.clear()
         said = step(self._shard, message)
         traceparent = (record.header(TRACEPARENT) or b"").decode(errors="replace") if said else ""
         return [self._output(one, message.sequenced_at_ms, traceparent) for one in said]
