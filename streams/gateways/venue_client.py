@@ -307,6 +307,8 @@ def _rewrite(client: Any, profile: VenueProfile) -> None:
 
     client.urls = {"api": rewritten(client.urls["api"], ()), "test": {}, "demo": {}}
     client.addresses_fixed = True
+    if rest.startswith("http://"):
+        client.timeout_on_exit = 0  # ccxt waits for TLS connections to go down; there are none
     allowed = {*kept.values(), CLOSED_PORT_HTTP, CLOSED_PORT_WS}
     found = set(_leaves(client.urls))
     wanted = {address for trail, address in kept.items() if trail[0] != "ws" or "ws" in client.urls["api"]}

@@ -4,6 +4,7 @@ Requests bypass ccxt's unified parsing, which makes floats and guesses; its mark
 429 or ban pauses every request of this venue until the time that the venue named; a request during the pause is not sent.
 """
 
+import asyncio
 import json
 import logging
 import re
@@ -134,8 +135,7 @@ class CcxtReads:
 
     async def close(self) -> None:
         """See the port."""
-        for client in (self.client, *self._accounts.values()):
-            await client.close()
+        await asyncio.gather(*(client.close() for client in (self.client, *self._accounts.values())))
 
     def _named(self, account: str, held: dict[str, dict[str, Decimal]]) -> dict[str, dict[str, Decimal]]:
         """Without assets whose names no message can carry: nobody can have given them a target."""

@@ -35,10 +35,11 @@ SNAPSHOT_RETRY_S = 1.0
 
 
 class CcxtStreams:
-    """Quotes and book changes of the symbols that `reads` has opened."""
+    """Quotes and book changes of the symbols that `reads` has opened, at most `streams_per_socket` on one connection."""
 
-    def __init__(self, reads: CcxtReads) -> None:
+    def __init__(self, reads: CcxtReads, streams_per_socket: int = dialect.STREAMS_PER_SOCKET) -> None:
         self._reads = reads
+        self._streams_per_socket = streams_per_socket
         self._client = reads.client
         self._clock = reads.clock
         self._sink: FrameSink | None = None
@@ -57,7 +58,8 @@ class CcxtStreams:
         self._symbols = {market_id: symbol for symbol, market_id in self._reads.market_ids.items()}
         self._client.frame_tap = self._tap
         ids = list(self._symbols)
-        chunks = [ids[start : start + dialect.STREAMS_PER_SOCKET] for start in range(0, len(ids), dialect.STREAMS_PER_SOCKET)]
+        size = self._streams_per_socket
+        chunks = [ids[start : start + size] for start in range(0, len(ids), size)]
         base = self._client.urls["api"]["ws"]["spot"]
         async with asyncio.TaskGroup() as group:
             for number, chunk in enumerate(chunks):

@@ -18,6 +18,7 @@ class FakeVenue:
     subscribed: list[str] = field(default_factory=list)
     connections: int = 0
     accepting: bool = True
+    refusing: int = 0
     port: int = 0
     _runner: web.AppRunner | None = None
 
@@ -79,6 +80,10 @@ class FakeVenue:
         async for message in socket:
             if message.type is WSMsgType.TEXT:
                 asked = json.loads(message.data)
+                if self.refusing:
+                    self.refusing -= 1
+                    await socket.send_json({"error": {"code": 2, "msg": "Invalid request"}, "id": asked["id"]})
+                    continue
                 self.subscribed += asked.get("params", [])
                 await socket.send_json({"result": None, "id": asked["id"]})
         return socket
@@ -111,3 +116,18 @@ def exchange_info(*markets: dict[str, Any]) -> dict[str, Any]:
         "rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000}],
         "symbols": list(markets) or [market("BTCUSDT", "BTC", "USDT"), market("ETHUSDT", "ETH", "USDT")],
     }
+
+
+def depth(sequence: int, bid: str = "100.00000000", ask: str = "100.10000000") -> dict[str, Any]:
+    """A depth reply."""
+    return {"lastUpdateId": sequence, "bids": [[bid, "1.50000000"]], "asks": [[ask, "2.00000000"]]}
+
+
+def quote(sequence: Any, bid: Any = "100.00000000", ask: Any = "100.10000000", symbol: Any = "BTCUSDT") -> dict[str, Any]:
+    """A frame of best bid and ask."""
+    return {"u": sequence, "s": symbol, "b": bid, "B": "1.50000000", "a": ask, "A": "2.00000000"}
+
+
+def change(first: int, last: int, bids: list[list[str]], asks: list[list[str]], symbol: str = "BTCUSDT") -> dict[str, Any]:
+    """A frame of book changes."""
+    return {"e": "depthUpdate", "E": 1_700_000_000_123, "s": symbol, "U": first, "u": last, "b": bids, "a": asks}
