@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psycopg
 
 from schemas import control
 from schemas.codec import decode, encode
 from schemas.envelope import Envelope, Message
-from schemas.orders import CancelOrder, ExecutionEvent, OrderCommand, PlaceOrder
+from schemas.orders import AccountOpened, CancelOrder, ExecutionEvent, OrderCommand, PlaceOrder
 from streams.agents.executor.agent import Executor
 from streams.domain.ids import command_id, digest_id
 from streams.gateways.clock import SystemClock
@@ -151,6 +152,13 @@ class Installation:
             assert reply.status == 200, await reply.text()
             return await reply.json()
 
+    async def expire_leases_as(self, owner: str, epoch: int) -> None:
+        """What a jump of the database's clock does: the rows are somebody else's, and expired, while their owners live."""
+        async with await psycopg.AsyncConnection.connect(self.dsn) as connection:
+            await connection.execute(
+                "UPDATE control.leases SET owner = %s, epoch = %s, expires_at = clock_timestamp()", (owner, epoch)
+            )
+
     # Commands and events
 
     def place(self, account: str = "alice", **changes: Any) -> PlaceOrder:
@@ -233,3 +241,19 @@ async def until(holds: Callable[[], Awaitable[Any]], deadline_s: float = 15.0) -
         while not (value := await holds()):  # noqa: ASYNC110  a condition of another process's making, with a deadline
             await asyncio.sleep(0.05)
     return value
+
+
+async def ended(installation: Installation, command: str, *last: str) -> list[str]:
+    """The story of a command once its last event is one of `last`."""
+
+    async def story() -> list[str]:
+        told = await installation.story(command)
+        return told if told and told[-1] in last else []
+
+    return await until(story, 25)
+
+
+async def opened(installation: Installation) -> None:
+    """Allow trading, and wait until the accounts are opened."""
+    await installation.allow()
+    await until(lambda: installation.events(kind=AccountOpened), 25)
