@@ -30,6 +30,7 @@ POSTGRES_MIN = 15
 PYTHON_MIN, PYTHON_MAX = (3, 11), (3, 13)
 UV_MIN = (0, 5)
 EXIT_MISSING = 2
+SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 OWN_BROKER = "use your own broker: `KAFKA=host:port`"
 OWN_DATABASE = "use your own database: `DATABASE_URL=...`"
@@ -58,6 +59,9 @@ class Machine:
         self.local = root / ".local"
         # A shell that forbids bytecode would make every start of the program seconds slower.
         self.environ = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        # A network with a certificate authority of its own has it in the system's store, which uv does not ask by itself.
+        if SYSTEM_CERTIFICATES.exists():
+            self.environ.setdefault("UV_SYSTEM_CERTS", "1")
         self.uid = os.geteuid()
         self.debian = Path("/etc/debian_version").exists()
         self.debian_postgres = Path("/usr/lib/postgresql")
