@@ -7,6 +7,7 @@ and ends at once on a broken invariant (exit 70).
 import asyncio
 import importlib.metadata
 import logging
+import secrets
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -115,7 +116,38 @@ def _portfolio(settings: Settings, instance: str) -> int:
 
 def _executor(settings: Settings, instance: str) -> int:
     """orders.commands → venue → orders.events"""
-    raise NotImplementedError
+    from streams.agents.executor.agent import Executor
+    from streams.agents.executor.config import AccountConfig, ExecutorConfig
+    from streams.gateways.lease import PostgresLeases
+    from streams.gateways.venue import CcxtTrading
+    from streams.gateways.venue_profile import Credentials, VenueProfile
+
+    async def build(stack: AsyncExitStack) -> Agent:
+        connection = settings.kafka.connection()
+        leases = await stack.enter_async_context(PostgresLeases(settings.database.lease_dsn()))
+        profiles = {name: VenueProfile(name, venue.dialect, venue.urls or None) for name, venue in settings.venues.items()}
+        trading = {
+            name: CcxtTrading(
+                profiles[account.venue], Credentials(*_key_pair(f"accounts.{name}.trade", account.trade)), SystemClock()
+            )
+            for name, account in settings.accounts.items()
+        }
+        config = ExecutorConfig(
+            owner=f"executor-{instance}:{secrets.token_hex(8)}",
+            accounts=tuple(
+                AccountConfig(
+                    name, account.venue, settings.venues[account.venue].symbols, account.orders_per_second, account.adopted
+                )
+                for name, account in settings.accounts.items()
+            ),
+            state_dir=settings.state_dir,
+            dev=settings.dev,
+            opening_gap_ms=settings.opening_gap_ms,
+        )
+        log_ = await _log(settings, stack)
+        return Executor(config, log_, lambda: KafkaReader(connection), leases, trading, SystemClock())
+
+    return _serve(build)
 
 
 def _ledger(settings: Settings, instance: str) -> int:

@@ -29,6 +29,10 @@ def _text_or_integer(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _lifted(value: Any) -> Any:
+    return None if value == "unlimited" else value
+
+
 Fraction = Annotated[Weight, BeforeValidator(_text_or_integer)]
 Money = Annotated[Price, BeforeValidator(_text_or_integer)]
 Milliseconds = Annotated[int, Field(strict=True, ge=1, le=366 * 86_400_000)]
@@ -120,12 +124,17 @@ class AccountLimits(Section):
 
 
 class AccountSettings(Section):
-    """One venue account. The feed's key may only read; the executor's may trade and must not withdraw."""
+    """One venue account. The feed's key may only read; the executor's may trade and must not withdraw.
+
+    `orders_per_second` "unlimited" lifts the budget (tests and benchmarks only). `adopted` takes over an account whose past
+    holds orders of ours that the log does not know.
+    """
 
     venue: Name
     feed: KeyPair = KeyPair()
     trade: KeyPair = KeyPair()
-    orders_per_second: Money | None = Decimal(3)
+    orders_per_second: Annotated[Money | None, BeforeValidator(_lifted)] = Decimal(3)
+    adopted: bool = False
     limits: AccountLimits
 
 
