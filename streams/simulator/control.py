@@ -2,7 +2,7 @@
 
     GET  /control/ready                 200 once orders are taken
     GET  /control/state                 accounts' balances, user streams, tape time, prices, limits, faults done
-    GET  /control/journal?from=1        the journal from a sequence on, as JSON lines (410 when it is no longer in memory)
+    GET  /control/journal?from=1        the journal from a sequence on, as JSON lines (at most 50 000; 410: no longer here)
     POST /control/start                 let tape time run
     POST /control/faults                {"faults": [{"fault": "reply_lost", "next": 1}], "seed": 0}: replaces all rules
     POST /control/latency               {"order": 300, ...}: milliseconds, replaces all

@@ -59,15 +59,15 @@ class Rest:
             web.get("/api/v3/ticker/24hr", public(self._tickers(tickers.day_ticker), _day_weight)),
             web.get("/api/v3/ticker/bookTicker", public(self._tickers(tickers.book_ticker), _book_weight)),
             web.get("/sapi/v1/system/status", public(lambda params: {"status": 0, "msg": "normal"}, _flat(0))),
-            web.get("/api/v3/account", signed(self._account, 20, "account")),
-            web.get("/api/v3/order", signed(self._order, 4, "query")),
-            web.get("/api/v3/openOrders", signed(self._open_orders, 6, "query")),
-            web.get("/api/v3/allOrders", signed(self._all_orders, 20, "query")),
-            web.get("/api/v3/myTrades", signed(self._own_trades, 20, "query")),
-            web.get("/sapi/v1/account/apiRestrictions", signed(lambda s: codec.restrictions(s.key), 0, "account")),
-            web.get("/sapi/v1/asset/tradeFee", signed(self._trade_fee, 0, "account")),
-            web.get("/sapi/v1/capital/deposit/hisrec", signed(lambda s: [], 0, "account")),
-            web.get("/sapi/v1/capital/withdraw/history", signed(lambda s: [], 0, "account")),
+            web.get("/api/v3/account", signed(self._account, _flat(20), "account")),
+            web.get("/api/v3/order", signed(self._order, _flat(4), "query")),
+            web.get("/api/v3/openOrders", signed(self._open_orders, _open_orders_weight, "query")),
+            web.get("/api/v3/allOrders", signed(self._all_orders, _flat(20), "query")),
+            web.get("/api/v3/myTrades", signed(self._own_trades, _own_trades_weight, "query")),
+            web.get("/sapi/v1/account/apiRestrictions", signed(lambda s: codec.restrictions(s.key), _flat(0), "account")),
+            web.get("/sapi/v1/asset/tradeFee", signed(self._trade_fee, _flat(0), "account")),
+            web.get("/sapi/v1/capital/deposit/hisrec", signed(lambda s: [], _flat(0), "account")),
+            web.get("/sapi/v1/capital/withdraw/history", signed(lambda s: [], _flat(0), "account")),
             web.post("/api/v3/order", self._guarded(self._place)),
             web.delete("/api/v3/order", self._guarded(self._cancel)),
         ]
@@ -83,9 +83,9 @@ class Rest:
 
         return self._guarded(handle)
 
-    def _signed(self, answer: Callable[[Signed], Any], weight: int, latency: Latency) -> Handler:
+    def _signed(self, answer: Callable[[Signed], Any], weight: Callable[[Params], int], latency: Latency) -> Handler:
         async def handle(request: web.Request) -> Any:
-            self._spend_weight(request, weight)
+            self._spend_weight(request, weight(dict(request.query)))
             signed = await self._verified(request)
             if not signed.key.may_read:
                 raise RefusedRequest(errors.NO_RIGHT)
@@ -349,3 +349,11 @@ def _day_weight(params: Params) -> int:
 
 def _book_weight(params: Params) -> int:
     return 2 if "symbol" in params else 4
+
+
+def _open_orders_weight(params: Params) -> int:
+    return 6 if "symbol" in params else 80
+
+
+def _own_trades_weight(params: Params) -> int:
+    return 5 if "orderId" in params else 20

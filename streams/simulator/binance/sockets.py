@@ -20,23 +20,27 @@ class Socket:
     def __init__(self):
         self._websocket = web.WebSocketResponse(heartbeat=PING_S, max_msg_size=FRAME_BYTES_MAX)
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_MAX)
+        self._transport: asyncio.BaseTransport | None = None
 
     def put(self, document: Document) -> None:
-        """Queue one frame; a full queue ends the connection."""
-        try:
-            self._queue.put_nowait(orjson.dumps(document))
-        except asyncio.QueueFull:
-            self.end()
+        """Queue one frame; a full queue cuts the connection."""
+        self._put(orjson.dumps(document))
 
     def end(self) -> None:
-        """Close the connection after what is queued, or at once when the queue is full."""
-        if self._queue.full():
-            self._queue.get_nowait()
-        self._queue.put_nowait(None)
+        """Close the connection after what is queued, or cut it when the queue is full."""
+        self._put(None)
+
+    def _put(self, frame: bytes | None) -> None:
+        try:
+            self._queue.put_nowait(frame)
+        except asyncio.QueueFull:
+            if isinstance(self._transport, asyncio.WriteTransport):
+                self._transport.abort()
 
     async def serve(self, request: web.Request, handle: Callable[[Document], None]) -> web.WebSocketResponse:
         """Run the connection until either side ends it; `handle` gets each frame that is a JSON object."""
         await self._websocket.prepare(request)
+        self._transport = request.transport
         sender = asyncio.create_task(self._send())
         try:
             async for message in self._websocket:

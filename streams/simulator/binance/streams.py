@@ -61,8 +61,10 @@ class MarketStreams:
             return await socket.serve(request, lambda frame: self._command(socket, frame, wraps=wraps))
         finally:
             self._sockets.discard(socket)
-            for sockets in self._subscribers.values():
+            for name, sockets in list(self._subscribers.items()):
                 sockets.pop(socket, None)
+                if not sockets:
+                    del self._subscribers[name]
 
     def _command(self, socket: Socket, frame: Document, *, wraps: bool) -> None:
         method, params, frame_id = frame.get("method"), frame.get("params"), frame.get("id")

@@ -166,3 +166,12 @@ async def test_answers_short_of_full_are_given_on_request(rig: Rig):
     order = await client.create_order("BTC/USDT", "market", "buy", 0.01, None, {"newOrderRespType": "RESULT"})
     assert "fills" not in order["info"]
     assert order["filled"] == 0.01
+
+
+async def test_a_symbol_list_that_makes_no_sense(rig: Rig):
+    client = rig.client()
+    with pytest.raises(ccxt.BadRequest, match="-1100"):
+        await client.public_get_exchangeinfo({"symbols": "[BTCUSDT"})
+    with pytest.raises(ccxt.BadSymbol, match="-1121"):
+        await client.public_get_ticker_bookticker({"symbols": '["XRPUSDT"]'})
+    assert (await client.public_get_exchangeinfo({"symbol": "BTCUSDT"}))["symbols"][0]["symbol"] == "BTCUSDT"

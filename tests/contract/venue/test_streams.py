@@ -1,12 +1,16 @@
 """3.2: unmodified ccxt.pro watches the venue."""
 
 import asyncio
+from decimal import Decimal
 from typing import Any
 
+import aiohttp
 import ccxt
 import pytest
 
-from tests.contract.venue.conftest import Rig, until
+from streams.simulator.server import Server
+from streams.simulator.settings import SimulatorSettings
+from tests.contract.venue.conftest import SETTINGS, Rig, until
 
 
 async def drain(client: Any) -> None:
@@ -148,3 +152,25 @@ async def test_frames_of_every_kind(rig: Rig):
             await socket.send_json({"id": method, "method": method})
             reply = await socket.receive_json(timeout=5)
             assert (reply["id"], reply["status"]) == (method, status)
+
+
+async def test_a_client_that_does_not_read_is_cut_off(rig: Rig):
+    client = rig.client()
+    events = asyncio.create_task(client.watch_orders())
+    await user_stream(rig, "alice")
+    for amount in range(3_000):  # two events each, with no chance to send between them
+        rig.server.venue.set_balance("alice", "BNB", Decimal(amount))
+    with pytest.raises(ccxt.NetworkError):
+        await asyncio.wait_for(events, 10)
+    await until(lambda: rig.server.venue.readers_of("alice") == 0)
+
+
+async def test_clients_are_told_before_the_venue_stops(rig: Rig):
+    async with Server(SimulatorSettings.model_validate(SETTINGS)) as other:
+        market = await rig.http.ws_connect(f"ws://127.0.0.1:{other.port}/ws")
+        user = await rig.http.ws_connect(f"ws://127.0.0.1:{other.port}/ws-api/v3")
+    assert (await market.receive_json(timeout=5))["e"] == "serverShutdown"
+    assert (await user.receive_json(timeout=5))["event"]["e"] == "serverShutdown"
+    for socket in (market, user):
+        assert (await socket.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
+        await socket.close()
