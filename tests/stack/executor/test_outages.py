@@ -1,0 +1,105 @@
+"""Broker or database away and back: no crash, no order without its fence, nothing lost."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.orders import CommandExpiredUnsent, OrderIntended, OwnerStarted
+from streams.gateways.postgres import migrate
+from streams.local.broker import Broker
+from streams.local.database import Database
+from tests.stack.executor.installation import CLOCK, Installation, ended, opened, until
+
+AWAY_S = 8.0
+
+
+@pytest.fixture
+async def with_own_database(
+    broker: Any, own_database: Database, topic_prefix: str, state_dir: Path
+) -> AsyncIterator[Installation]:
+    url = own_database.create_database(f"leases_{uuid.uuid4().hex[:8]}")
+    migrate(url)
+    made = Installation(broker.bootstrap, topic_prefix, url, state_dir)
+    await made.open()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def with_own_broker(
+    own_broker: Broker, empty_database_url: str, topic_prefix: str, state_dir: Path
+) -> AsyncIterator[Installation]:
+    migrate(empty_database_url)
+    made = Installation(own_broker.bootstrap, topic_prefix, empty_database_url, state_dir)
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def test_given_the_database_away_then_nothing_is_sent_after_the_lease_and_all_resumes(
+    with_own_database: Installation, own_database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """6: database away and back: no crash loop, a clear line in the log, nothing lost, flow resumes."""
+    installation = with_own_database
+    async with installation.executor() as executor:
+        await opened(installation)
+        own_database.kill()
+        try:
+            await asyncio.sleep(5.5)  # the lease's own life
+            deadline_ms = CLOCK.wall_ms() + 1000
+            unsent = await installation.command(installation.place(admit_by_ms=deadline_ms))
+            assert await ended(installation, unsent, "expired-unsent", "closed") == ["admitted", "expired-unsent"]
+            assert executor.owned == 1
+        finally:
+            await asyncio.to_thread(own_database.start)
+        command = await installation.command(installation.place())
+        assert (await ended(installation, command, "closed"))[-1] == "closed"
+    assert len(installation.accepted()) == 1
+    assert [event.cause for event in await installation.events(kind=CommandExpiredUnsent)] == ["too_late"]
+    told = [record.message for record in caplog.records if "nothing is sent once the lease runs out" in record.message]
+    assert len(told) == 1
+
+
+async def test_given_the_broker_away_when_it_is_back_then_waiting_commands_are_traded_once(
+    with_own_broker: Installation, own_broker: Broker
+) -> None:
+    """6: broker away and back: no crash loop, nothing lost, flow resumes."""
+    installation = with_own_broker
+    async with installation.executor() as executor:
+        await opened(installation)
+        first = await installation.command(installation.place())
+        await ended(installation, first, "closed")
+        own_broker.pause()
+        try:
+            await asyncio.sleep(AWAY_S)
+            assert executor.owned == 1
+        finally:
+            own_broker.resume()
+        command = await installation.command(installation.place(admit_by_ms=CLOCK.wall_ms() + 60_000))
+        assert (await ended(installation, command, "closed"))[-1] == "closed"
+    assert len(installation.accepted()) == 2
+    assert len(await installation.events(kind=OrderIntended)) >= 2
+    assert len(await installation.events(kind=OwnerStarted)) == 1
+
+
+async def test_given_the_broker_killed_and_restarted_then_the_flow_resumes(
+    with_own_broker: Installation, own_broker: Broker
+) -> None:
+    installation = with_own_broker
+    async with installation.executor() as executor:
+        await opened(installation)
+        own_broker.kill()
+        await asyncio.to_thread(own_broker.restart)
+        command = await installation.command(installation.place(admit_by_ms=CLOCK.wall_ms() + 90_000, input_age_ms_max=90_000))
+
+        async def closed() -> list[str]:
+            told = await installation.story(command)
+            return told if told and told[-1] == "closed" else []
+
+        assert await until(closed, 60)
+        assert executor.owned == 1
+    assert len(installation.accepted()) == 1
