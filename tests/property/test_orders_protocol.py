@@ -1,0 +1,83 @@
+"""The order protocol under arbitrary orders of events: I1, I2, I4, I5, I11, I16 hold after every step, and all drains."""
+
+from collections import Counter
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.orders import CommandAdmitted, OrderAbsent, OrderClosed, OrderFilled, OrderFound, OrderIntended
+from tests.property.orders_world import World
+
+_SYMBOLS = st.sampled_from(["BTC/USDT", "ETH/USDT"])
+_INDEX = st.integers(0, 7)
+_ACTIONS = st.one_of(
+    st.tuples(st.just("give"), _SYMBOLS),
+    st.tuples(st.just("give_cancel"), _INDEX),
+    st.tuples(st.just("repeat"), _INDEX),
+    st.tuples(st.just("read_command")),
+    st.tuples(st.just("read_command")),
+    st.tuples(st.just("read_back")),
+    st.tuples(st.just("read_back")),
+    st.tuples(st.just("arrive"), _INDEX, st.sampled_from(["none", "half", "full"]), st.integers(0, 2000), st.booleans()),
+    st.tuples(st.just("fill_rest"), _INDEX),
+    st.tuples(st.just("lose"), _INDEX),
+    st.tuples(st.just("not_connected")),
+    st.tuples(st.just("answer"), _INDEX),
+    st.tuples(st.just("time_out")),
+    st.tuples(st.just("look"), _INDEX, st.booleans()),
+    st.tuples(st.just("look"), _INDEX, st.just(False)),
+    st.tuples(st.just("wait"), st.sampled_from([1, 90, 400, 1100, 2500, 5000])),
+    st.tuples(st.just("refresh")),
+    st.tuples(st.just("take_over")),
+    st.tuples(st.just("superseded")),
+    st.tuples(st.just("toggle_halt")),
+)
+_NEEDS_COMMANDS = ("give_cancel", "repeat")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(_ACTIONS, min_size=10, max_size=60))
+def test_whatever_happens_in_whatever_order_the_invariants_hold_and_all_drains(actions: list[tuple]) -> None:
+    world = World()
+    world.give("BTC/USDT")
+    world.read_command()
+    for name, *arguments in actions:
+        if name not in _NEEDS_COMMANDS or world.commands:
+            getattr(world, name)(*arguments)
+    world.drain()
+    # I3's ground: every order that the venue holds is booked with all its fills
+    booked = {event.trade_id for _, event in world.log if isinstance(event, OrderFilled)}
+    assert booked == {trade.trade_id for taken in world.journal.values() for trade in taken.trades}
+
+
+def test_the_world_reaches_the_rare_states() -> None:
+    """A check that cannot fail is a defect: the stories that the property is about do happen in this world."""
+    seen: Counter[str] = Counter()
+
+    found = World()
+    found.give("BTC/USDT")
+    found.read_command()
+    found.read_back()
+    found.arrive(0, "full", 1500, True)
+    found.answer(0)
+    found.drain()
+    absent = World()
+    absent.give("BTC/USDT")
+    absent.read_command()
+    absent.read_back()
+    absent.lose(0)
+    absent.answer(0)
+    absent.drain()
+    inherited = World()
+    inherited.give("BTC/USDT")
+    inherited.read_command()
+    inherited.read_back()
+    inherited.take_over()
+    inherited.arrive(0, "half", 0, False)
+    inherited.drain()
+    for world in (found, absent, inherited):
+        seen.update(type(event).__name__ for _, event in world.log)
+    assert seen[OrderFound.__name__] == 2
+    assert seen[OrderAbsent.__name__] == 1
+    assert seen[OrderIntended.__name__] == 4
+    assert seen[OrderClosed.__name__] == seen[CommandAdmitted.__name__] == 3
