@@ -28,18 +28,25 @@ log = logging.getLogger("trimtab.venue")
 
 REDIAL_PAUSE_S = 0.2
 REDIAL_PAUSE_S_MAX = 5.0
-SOCKET_LIFE_S = 23 * 3600.0  # the venue cuts at 24 h; we choose the moment
+SOCKET_LIFE_S = 23 * 3600.0
 SNAPSHOT_LEVELS = 100
 SNAPSHOT_PAUSE_S = 0.25
 SNAPSHOT_RETRY_S = 1.0
 
 
 class CcxtStreams:
-    """Quotes and book changes of the symbols that `reads` has opened, at most `streams_per_socket` on one connection."""
+    """Quotes and book changes of the symbols that `reads` has opened.
 
-    def __init__(self, reads: CcxtReads, streams_per_socket: int = dialect.STREAMS_PER_SOCKET) -> None:
+    At most `streams_per_socket` on one connection, and no connection for longer than `socket_life_s`: the venue cuts at 24
+    hours, and we choose the moment.
+    """
+
+    def __init__(
+        self, reads: CcxtReads, streams_per_socket: int = dialect.STREAMS_PER_SOCKET, socket_life_s: float = SOCKET_LIFE_S
+    ) -> None:
         self._reads = reads
         self._streams_per_socket = streams_per_socket
+        self._socket_life_s = socket_life_s
         self._client = reads.client
         self._clock = reads.clock
         self._sink: FrameSink | None = None
@@ -101,7 +108,7 @@ class CcxtStreams:
             connected_anew()
             dialled_ms = self._clock.boot_ms()
             try:
-                async with asyncio.timeout(SOCKET_LIFE_S):
+                async with asyncio.timeout(self._socket_life_s):
                     request = dialect.subscription(number, streams)
                     await self._client.watch_multiple(url, list(streams), request, list(streams), {"id": str(number)})
                 why = "the watcher returned"

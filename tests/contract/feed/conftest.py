@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -76,12 +77,12 @@ async def venue() -> AsyncIterator[FakeVenue]:
 @pytest.fixture
 def start(venue: FakeVenue) -> Start:
     @asynccontextmanager
-    async def started(config: FeedConfig = QUICK, streams_per_socket: int = 200) -> AsyncIterator[Running]:
+    async def started(config: FeedConfig = QUICK, **streams: Any) -> AsyncIterator[Running]:
         clock = SystemClock()
         keys = dict.fromkeys(config.accounts, KEY)
         reads = CcxtReads(VenueProfile("sim", "binance", venue.urls, timeout_ms=1000), keys, clock)
         log = MemoryLog()
-        feed = Feed(config, reads, CcxtStreams(reads, streams_per_socket), log, clock)
+        feed = Feed(config, reads, CcxtStreams(reads, **streams), log, clock)
         task = asyncio.create_task(feed.run())
         try:
             yield Running(feed, log, task)

@@ -177,6 +177,13 @@ async def test_many_symbols_stand_on_several_sockets(venue: FakeVenue, start: St
         await until(lambda: running.log.said(topics.MARKET_TICKERS)[-1].symbol == "ETH/USDT", "quotes flow")
 
 
+async def test_a_socket_is_renewed_before_the_venue_cuts_it(venue: FakeVenue, start: Start) -> None:
+    async with start(socket_life_s=0.3) as running:
+        await until(lambda: venue.connections >= 6, "both sockets were renewed twice")
+        await until(lambda: len([one for one in venue.sockets if not one.closed]) <= 2, "and none is left behind")
+        assert not running.task.done()
+
+
 async def test_nothing_is_left_open_at_the_end(venue: FakeVenue, start: Start) -> None:
     async with start(QUICK) as running:
         await subscribed(venue, running)
