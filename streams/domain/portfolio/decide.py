@@ -135,15 +135,21 @@ def _decided(world: World, state: PortfolioState, sight: Sight) -> tuple[Closed,
     blocked = {order.command.symbol.split("/")[0] for order in unknown}
     assets = triggered(sight.fills, sight.outcomes, state.policy.threshold, blocked)
     if not assets:
-        quiet = Closed(Reason.UNKNOWN_ORDER, unknown[0].command.symbol) if unknown else Closed(Reason.WITHIN_BAND)
-        return quiet, []
+        return _quiet(unknown), []
     plan = make_plan(world, state, sight, assets, blocked)
+    if not plan.send and not plan.debts:
+        return _quiet(unknown), []
     if not plan.send:
         limited = any(debt.cause == reasons.LIMIT for debt in plan.debts)
         detail = ", ".join(f"{debt.asset} {debt.cause}" for debt in plan.debts)
         return Closed(Reason.LIMIT if limited else Reason.BELOW_MINIMUM, detail), []
     messages = signals.decided(world, state, sight, Reason.DRIFT, plan.send, plan.waiting, plan.debts, assets[0])
     return Closed(Reason.DRIFT, drift_in_words(sight.fills)), messages
+
+
+def _quiet(unknown: list[OpenOrder]) -> Closed:
+    """Why nothing is wanted: at rest, or what is wanted is blocked by an order whose outcome is unknown."""
+    return Closed(Reason.UNKNOWN_ORDER, unknown[0].command.symbol) if unknown else Closed(Reason.WITHIN_BAND)
 
 
 def _busy(world: World, state: PortfolioState) -> Closed | None:

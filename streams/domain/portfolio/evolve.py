@@ -52,7 +52,7 @@ def told(state: PortfolioState, message: Message) -> PortfolioState:
                 state,
                 decision_number=message.decision_number,
                 waiting=tuple(leg for leg in message.legs if leg.command_id is None),
-                held_back=None,
+                held_back=None if starts else state.held_back,
                 rounds=state.rounds + 1 if starts else state.rounds,
                 sold=() if starts else state.sold,
                 plan_filled=not starts and state.plan_filled,

@@ -60,7 +60,7 @@ def concerns(stop: TradingStopped, state: PortfolioState) -> bool:
 def venue_closed(world: World, venue: str) -> bool:
     """Whether the venue takes no orders now: it says so, its key may not trade, or maintenance was announced."""
     status = world.statuses.get(venue)
-    if status is not None and (status.status is not TradingStatus.TRADING or status.key_may_trade is False):
+    if status is not None and status.status is not TradingStatus.TRADING:
         return True
     return any(window.venue == venue and window.from_ms <= world.time_ms < window.to_ms for window in world.maintenance)
 

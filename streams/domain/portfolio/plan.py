@@ -118,8 +118,9 @@ def price_cap(side: Side, price_mid: Decimal, cap: Decimal, rules: VenueRules) -
 def _level(sizes: Sequence[Decimal], excess: Decimal) -> Decimal:
     """The level to which the largest of `sizes` (descending) are cut so that the cuts sum to `excess`; 0 if they cannot."""
     total = _ZERO
-    for count, (size, following) in enumerate(zip(sizes, [*sizes[1:], _ZERO], strict=True), start=1):
+    for count, size in enumerate(sizes, start=1):
         total += size
+        following = sizes[count] if count < len(sizes) else _ZERO
         if total - count * following >= excess:
             return DECISION.divide(total - excess, Decimal(count))
     return _ZERO

@@ -5,8 +5,9 @@ the orders that were decided, with the real books in between, so that ledger ent
 """
 
 from collections.abc import Iterable
-from decimal import Decimal
-from typing import TypeVar
+from dataclasses import replace
+from decimal import Decimal, localcontext
+from typing import Any, TypeVar
 
 from schemas.codec import encode
 from schemas.control import (
@@ -20,7 +21,7 @@ from schemas.control import (
     TradingStopped,
 )
 from schemas.envelope import Message
-from schemas.journal import Input, JournalRecord, MarketBatch, News, Quote, Range, WriterStarted
+from schemas.journal import Input, JournalRecord, MarketBatch, News, Positions, Quote, Range, WriterStarted
 from schemas.ledger import LedgerEntry
 from schemas.orders import (
     AccountHalted,
@@ -51,7 +52,9 @@ from schemas.venue import TradingStatus, VenueRules, VenueStatus
 from streams.domain.ids import client_order_id, digest_id
 from streams.domain.intake.acceptance import Verdict, accept
 from streams.domain.ledger.books import Books
+from streams.domain.numbers import DECISION
 from streams.domain.portfolio import snapshot
+from streams.domain.portfolio.decide import consider
 from streams.domain.portfolio.shard import step
 from streams.domain.portfolio.state import PortfolioState, Shard, World
 
@@ -60,6 +63,14 @@ START_MS = 1_722_838_200_000
 WRITER = "0" * 31 + "1"
 INCARNATION = "a" * 32
 PRICES = {"BTC/USDT": Decimal(50_000), "ETH/USDT": Decimal(2_500)}
+TOPICS = (
+    "market.tickers.v1",
+    "operator.control.v1",
+    "orders.ledger.v1",
+    "venue.rules.v1",
+    "venue.status.v1",
+    "account.balances.v1",
+)
 SPREAD = Decimal("0.0001")
 
 
@@ -72,12 +83,13 @@ class Story:
         self.now_ms = START_MS
         self.said: list[Message] = []
         self.records: list[JournalRecord] = []
-        self.positions: dict[str, int] = {}
+        self.positions = {f"{topic}:0": 0 for topic in TOPICS}
         self.events = 0
         self.sequence = 0
         self.epochs: set[str] = set()
         self.entries: list[LedgerEntry] = []
         self.give(WriterStarted(epoch=1, writer=WRITER, expected_offset=0, sequenced_at_ms=START_MS))
+        self.give(Positions(**self._head({}), positions=dict(self.positions)))
 
     # The journal.
 
@@ -94,7 +106,7 @@ class Story:
     def input(self, message: Message, topic: str) -> list[Message]:
         """Journal one source message."""
         source = f"{topic}:0"
-        offset = self.positions.get(source, 0)
+        offset = self.positions[source]
         return self.give(
             Input(
                 **self._head({source: self._range(source, 1)}),
@@ -115,7 +127,7 @@ class Story:
     def batch(self, quotes: dict[str, tuple[Decimal, Decimal]], fresh: bool = True) -> MarketBatch:
         """The batch record of these (bid, ask) by venue:symbol."""
         source = "market.tickers.v1:0"
-        first = self.positions.get(source, 0)
+        first = self.positions[source]
         ranges = {source: self._range(source, len(quotes))} if quotes else {}
         heard = {*quotes, *(self.shard.world.quotes if fresh else ())}
         return MarketBatch(
@@ -135,10 +147,9 @@ class Story:
             news={name: News(received_at_ms=self.now_ms) for name in sorted(heard)},
         )
 
-    def _head(self, ranges: dict[str, Range]) -> dict:
+    def _head(self, ranges: dict[str, Range]) -> dict[str, Any]:
         for source, taken in ranges.items():
             self.positions[source] = taken.offset_to
-            self.shard.acceptance.positions.setdefault(source, taken.offset_from)
         return {
             "epoch": 1,
             "writer": WRITER,
@@ -148,7 +159,7 @@ class Story:
         }
 
     def _range(self, source: str, count: int) -> Range:
-        first = self.positions.get(source, 0)
+        first = self.positions[source]
         return Range(offset_from=first, offset_to=first + count, journalled=count)
 
     # What operators and venues say.
@@ -156,11 +167,11 @@ class Story:
     def control(self, event: ControlEvent) -> list[Message]:
         return self.input(event, "operator.control.v1")
 
-    def rules(self, symbol: str, venue: str = "binance", **changes: object) -> list[Message]:
+    def rules(self, symbol: str, venue: str = "binance", **changes: Any) -> list[Message]:
         return self.input(venue_rules(symbol, venue, **changes), "venue.rules.v1")
 
-    def status(self, status: TradingStatus, venue: str = "binance", **changes: object) -> list[Message]:
-        message = VenueStatus(venue=venue, status=status, observed_at_ms=self.now_ms, **changes)  # type: ignore[arg-type]
+    def status(self, status: TradingStatus, venue: str = "binance", **changes: Any) -> list[Message]:
+        message = VenueStatus(venue=venue, status=status, observed_at_ms=self.now_ms, **changes)
         return self.input(message, "venue.status.v1")
 
     def stop(self, scope: str, halt_id: str = "b" * 32, kind: StopKind = StopKind.HALT) -> list[Message]:
@@ -271,12 +282,12 @@ class Story:
         )
 
     def filled(
-        self, command: PlaceOrder, quantity: Decimal | None = None, price: Decimal | None = None, **changes: object
+        self, command: PlaceOrder, quantity: Decimal | None = None, price: Decimal | None = None, **changes: Any
     ) -> list[Message]:
         """One fill, by default of the whole order at its mid, with a fee of 10 bp in quote."""
         quantity = command.quantity_base if quantity is None else quantity
         price = price or command.price_mid_quote
-        fields = {
+        fields: dict[str, Any] = {
             "venue": command.venue,
             "venue_order_id": "1",
             "trade_id": f"t{self.events}",
@@ -324,14 +335,14 @@ class Story:
             todo += [m for m in new if isinstance(m, PlaceOrder)]
         raise AssertionError("the story does not come to rest")
 
-    def _event(self, account: str) -> dict:
+    def _event(self, account: str) -> dict[str, Any]:
         return {"account": account, "epoch": 1, "at_ms": self.now_ms}
 
-    def _command(self, command: PlaceOrder | CancelOrder) -> dict:
+    def _command(self, command: PlaceOrder | CancelOrder) -> dict[str, Any]:
         head = {"portfolio": command.portfolio, "command_id": command.command_id, "symbol": command.symbol}
         return self._event(command.account) | head
 
-    def _attempt(self, command: PlaceOrder) -> dict:
+    def _attempt(self, command: PlaceOrder) -> dict[str, Any]:
         return self._command(command) | {"attempt": 1, "client_order_id": client_order_id(command.command_id, 1)}
 
     # Looking.
@@ -343,8 +354,6 @@ class Story:
         """Fold the whole journal anew, through snapshots every so many records, with or without the screen."""
         shard, said = Shard(self.shard.number, World("test")), []
         for offset, record in enumerate(self.records):
-            for source, taken in record.ranges.items():
-                shard.acceptance.positions.setdefault(source, taken.offset_from)
             if accept(shard.acceptance, record, offset) is Verdict.ACCEPTED:
                 said += step(shard, record)
             if load_every and offset % load_every == 0:
@@ -363,9 +372,9 @@ def quoted(price: Decimal) -> tuple[Decimal, Decimal]:
     return price - SPREAD, price + SPREAD
 
 
-def venue_rules(symbol: str, venue: str = "binance", **changes: object) -> VenueRules:
+def venue_rules(symbol: str, venue: str = "binance", **changes: Any) -> VenueRules:
     base, quote = symbol.split("/")
-    fields = {
+    fields: dict[str, Any] = {
         "venue": venue,
         "symbol": symbol,
         "base": base,
@@ -384,8 +393,8 @@ def venue_rules(symbol: str, venue: str = "binance", **changes: object) -> Venue
     return VenueRules(**(fields | changes))
 
 
-def created(portfolio: str = "alpha", **changes: object) -> PortfolioCreated:
-    fields = {
+def created(portfolio: str = "alpha", **changes: Any) -> PortfolioCreated:
+    fields: dict[str, Any] = {
         "scope": f"portfolio:{portfolio}",
         "at_ms": START_MS,
         "who": "op",
@@ -401,14 +410,14 @@ def created(portfolio: str = "alpha", **changes: object) -> PortfolioCreated:
 def targets(portfolio: str = "alpha", **weights: str) -> TargetsSet:
     """Target weights by asset; what is missing to 1 is the quote's."""
     shares = {asset: Decimal(weight) for asset, weight in (weights or {"BTC": "0.5", "ETH": "0.3"}).items()}
-    shares.setdefault("USDT", 1 - sum(shares.values()))
+    shares.setdefault("USDT", 1 - sum(shares.values(), Decimal(0)))
     symbols = {asset: f"{asset}/USDT" for asset in shares if asset != "USDT"}
-    head = {"scope": f"portfolio:{portfolio}", "at_ms": START_MS, "who": "op", "portfolio": portfolio}
+    head: dict[str, Any] = {"scope": f"portfolio:{portfolio}", "at_ms": START_MS, "who": "op", "portfolio": portfolio}
     return TargetsSet(**head, weights=shares, symbols=symbols)
 
 
-def policy(portfolio: str = "alpha", **changes: object) -> PolicySet:
-    fields = {
+def policy(portfolio: str = "alpha", **changes: Any) -> PolicySet:
+    fields: dict[str, Any] = {
         "scope": f"portfolio:{portfolio}",
         "at_ms": START_MS,
         "who": "op",
@@ -425,8 +434,8 @@ def policy(portfolio: str = "alpha", **changes: object) -> PolicySet:
     return PolicySet(**(fields | changes))
 
 
-def limits(portfolio: str = "alpha", **changes: object) -> PortfolioLimitsSet:
-    fields = {
+def limits(portfolio: str = "alpha", **changes: Any) -> PortfolioLimitsSet:
+    fields: dict[str, Any] = {
         "scope": f"portfolio:{portfolio}",
         "at_ms": START_MS,
         "who": "op",
@@ -446,7 +455,7 @@ def on_target(nav: int = 100_000, **weights: str) -> dict[str, Decimal]:
     return totals | {"USDT": nav * (1 - sum(shares.values(), Decimal(0)))}
 
 
-def at_rest(**policy_changes: object) -> Story:
+def at_rest(**policy_changes: Any) -> Story:
     """One portfolio (50/30/20, NAV 100 000) on its targets, everything known, nothing to do."""
     story = Story()
     for event in (created(), targets(), policy(**policy_changes), limits()):
@@ -481,13 +490,17 @@ def only(kind: type[Kind], said: Iterable[Message]) -> Kind:
     return found[0]
 
 
-def reason_now(story: Story) -> Reason:
-    """What the portfolio says of itself when it is next asked to."""
-    for _ in range(20):
-        for message in story.mark():
-            if isinstance(message, PortfolioObserved):
-                return message.reason
-    raise AssertionError("nothing was observed")
+def reason_now(story: Story, name: str = "alpha") -> Reason:
+    """What the portfolio would say of itself at this instant; nothing changes."""
+    return state_of(story, name).reason
+
+
+def state_of(story: Story, name: str = "alpha") -> PortfolioObserved:
+    """The observation that the portfolio would make at this instant; nothing changes."""
+    asked = replace(story.portfolio(name), observed_at_ms=0)
+    with localcontext(DECISION):
+        _, said, _ = consider(story.shard.world, asked)
+    return only(PortfolioObserved, said)
 
 
 def halt_id(n: int) -> str:

@@ -1,0 +1,89 @@
+"""Limits and costs: a plan is cut to what is allowed, and trades are summed in bounded buckets."""
+
+from decimal import Decimal
+
+from schemas.orders import Side
+from schemas.rebalance import Reason, RebalanceDecided, RebalanceHeldBack
+from streams.domain.portfolio import tca
+from streams.domain.portfolio.limits import DAY_MS, FIVE_MINUTES_MS, with_trade
+from streams.domain.portfolio.state import Traded
+from tests.unit.portfolio.story import START_MS, at_rest, limits, only, orders, sells
+
+BTC_UP = {"BTC/USDT": Decimal(51_500)}
+
+
+def test_a_leg_is_capped_at_the_largest_order_and_the_rest_follows_in_the_next_round():
+    story = at_rest()
+    story.control(limits(order_notional_max=Decimal("0.002")))
+
+    said = story.mark(BTC_UP)
+
+    order = sells(said)[0]
+    assert Decimal("0.00199") * 101_500 < order.quantity_base * 51_500 <= Decimal("0.002") * 101_500
+    again = story.work_off(said)
+    assert [m.round for m in again if isinstance(m, RebalanceDecided) and m.reason is Reason.DRIFT][:1] == [1]
+
+
+def test_a_plan_is_scaled_to_the_turnover_that_is_left():
+    story = at_rest()
+    story.control(limits(turnover_5min_max=Decimal("0.004")))
+
+    decided = only(RebalanceDecided, story.mark(BTC_UP))
+
+    notional = sum(leg.quantity_base * max(leg.price_mid_quote, leg.price_cap_quote) for leg in decided.legs)
+    assert Decimal("0.0039") * 101_500 < notional <= Decimal("0.004") * 101_500
+    assert len(decided.legs) == 2
+
+
+def test_without_turnover_left_the_plan_is_held_back_until_the_window_moves_on():
+    story = at_rest()
+    story.control(limits(turnover_5min_max=Decimal("0.004")))
+
+    said = [*story.work_off(story.mark(BTC_UP)), *story.mark({"BTC/USDT": Decimal(52_500)})]
+
+    held = [message for message in said if isinstance(message, RebalanceHeldBack)]
+    assert [message.reason for message in held] == [Reason.IN_WORK, Reason.LIMIT]
+    assert held[-1].detail == "BTC LIMIT"
+    said, waited_ms = [], 0
+    while not orders(said):
+        said, waited_ms = story.mark(after_ms=10_000), waited_ms + 10_000
+    assert FIVE_MINUTES_MS <= waited_ms <= FIVE_MINUTES_MS + 20_000
+
+
+def test_an_order_limit_below_the_venues_minimum_holds_back():
+    story = at_rest()
+    story.control(limits(order_notional_max=Decimal("0.00001")))
+
+    assert only(RebalanceHeldBack, story.mark(BTC_UP)).reason is Reason.LIMIT
+
+
+def test_trades_of_a_day_stay_in_few_buckets_and_none_is_forgotten_too_early():
+    traded: tuple[Traded, ...] = ()
+    times = range(START_MS, START_MS + 2 * DAY_MS, 97_000)
+    for at_ms in times:
+        traded = with_trade(traded, at_ms, Decimal(1), Decimal("0.1"))
+    now_ms = times[-1]
+
+    assert len(traded) < 200
+    assert sum(entry.notional_quote for entry in traded) >= DAY_MS // 97_000
+    assert min(entry.bucket_ms for entry in traded) > now_ms - DAY_MS - 1_200_000
+
+
+def test_shortfall_is_what_was_paid_beyond_the_mid_at_decision_and_fees():
+    buy = tca.Fill(Side.BUY, Decimal(100), Decimal(2), Decimal("200.4"), Decimal("0.2"))
+    sell = tca.Fill(Side.SELL, Decimal(100), Decimal(1), Decimal("99.9"), Decimal("0.1"))
+
+    assert tca.cost_quote(buy) == Decimal("0.6")
+    assert tca.cost_quote(sell) == Decimal("0.2")
+    assert tca.shortfall_bp([buy, sell]) == Decimal("26.666666666666666667")
+    assert tca.shortfall_bp([]) is None
+
+
+def test_shortfall_of_an_instant_fill_at_the_mid_without_fee_is_zero():
+    assert tca.shortfall_bp([tca.Fill(Side.BUY, Decimal(100), Decimal(2), Decimal(200), Decimal(0))]) == 0
+
+
+def test_a_fee_is_valued_in_quote_where_it_has_a_price():
+    assert tca.fee_in_quote("USDT", Decimal(3), "BTC", "USDT", Decimal(50_000)) == 3
+    assert tca.fee_in_quote("BTC", Decimal("0.001"), "BTC", "USDT", Decimal(50_000)) == 50
+    assert tca.fee_in_quote("BNB", Decimal(1), "BTC", "USDT", Decimal(50_000)) == 0
