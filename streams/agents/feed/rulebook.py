@@ -57,14 +57,13 @@ class Rulebook:
     def update(self, found: Mapping[str, Mapping[str, object]], now_ms: int, republish_after_ms: int) -> list[VenueRules]:
         """The rules to publish now: changed ones, and unchanged ones last published `republish_after_ms` ago.
 
-        A symbol that is gone or whose rules became unusable keeps its last rules and is closed.
+        A symbol that is gone or whose rules became unusable keeps its last rules and is closed. Raises Refused when it never
+        had any, which `begin` excludes.
         """
         out: list[VenueRules] = []
         for symbol in self._symbols:
             known = self._known.get(symbol)
             seen = self._seen(symbol, found.get(symbol, {}), known, now_ms)
-            if seen is None:
-                continue
             changed = known is None or not messages.same_rules(seen, known)
             if changed or now_ms - self._published_at_ms.get(symbol, 0) >= republish_after_ms:
                 version = 1 if known is None else known.rules_version + changed
@@ -73,12 +72,12 @@ class Rulebook:
                 out.append(self._known[symbol])
         return out
 
-    def _seen(self, symbol: str, fields: Mapping[str, object], known: VenueRules | None, now_ms: int) -> VenueRules | None:
+    def _seen(self, symbol: str, fields: Mapping[str, object], known: VenueRules | None, now_ms: int) -> VenueRules:
         try:
             return messages.rules(self._venue, symbol, fields, 0, now_ms)
         except messages.Refused as error:
             if known is None:
-                return None
+                raise
             if known.status is not TradingStatus.CLOSED:
                 log.error("venue %s: %s is closed: its rules are gone or unusable (%s)", self._venue, symbol, error)
             return known.model_copy(update={"status": TradingStatus.CLOSED, "observed_at_ms": now_ms})

@@ -134,6 +134,8 @@ class FakeReads:
         default_factory=lambda: {"balances": {"USDT": {"free": "10", "used": "0"}}, "received_at_ms": 1_700_000_000_000}
     )
     opened: int = 0
+    quotes_asked: int = 0
+    balances_asked: int = 0
     closed: bool = False
 
     async def open(self, symbols: Sequence[str]) -> None:
@@ -142,6 +144,7 @@ class FakeReads:
             raise self.open_answers.pop(0)
 
     async def quote(self, symbol: str) -> Frame:
+        self.quotes_asked += 1
         return _answer(self.quote_answer)
 
     async def probe(self) -> Probe:
@@ -157,6 +160,7 @@ class FakeReads:
         return _answer(self.rights_answer)
 
     async def balances(self, account: str) -> Mapping[str, object]:
+        self.balances_asked += 1
         return _answer(self.balances_answer)
 
     async def close(self) -> None:

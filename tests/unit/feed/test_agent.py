@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -201,3 +202,58 @@ async def test_a_garbled_balance_is_not_said_and_does_not_end_the_feed(
         reads.balances_answer = {"balances": {"USDT": {"free": "-1", "used": "0"}}, "received_at_ms": 1}
         await until(lambda: len(log.of(topics.VENUE_LATENCY)) > 5, "it goes on")
     assert {str(said.balances["USDT"].free) for said in log.said(topics.ACCOUNT_BALANCES)} == {"10"}
+
+
+async def test_stopping_does_not_wait_for_a_venue_that_is_away(
+    reads: FakeReads, streams: FakeStreams, log: MemoryLog, clock: HandClock
+) -> None:
+    reads.open_answers = [UnreachableError("nobody answers") for _ in range(100)]
+    async with running(reads, streams, log, clock):
+        await until(lambda: reads.opened == 1, "it has asked once")
+    assert log.outputs == []
+
+
+async def test_a_feeds_key_that_may_trade_is_told_but_taken(
+    reads: FakeReads, streams: FakeStreams, log: MemoryLog, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    reads.rights_answer = KeyRights(read=True, trade=True, withdraw=False)
+    async with running(reads, streams, log, clock):
+        await until(lambda: log.of(topics.VENUE_STATUS), "it starts")
+    assert "one that may only read is enough" in caplog.text
+
+
+async def test_a_venue_that_refuses_a_question_is_not_asked_again_at_once(
+    reads: FakeReads, streams: FakeStreams, log: MemoryLog, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(reads, streams, log, clock):
+        await until(lambda: len(log.of(topics.ACCOUNT_BALANCES)) > 1, "balances flow")
+        reads.balances_answer = RefusedError("authentication: -2015")
+        await until(lambda: "no balances of main" in caplog.text, "the refusal is told")
+        asked = reads.balances_asked
+        probes = len(log.of(topics.VENUE_LATENCY))
+        await until(lambda: len(log.of(topics.VENUE_LATENCY)) > probes + 5, "everything else goes on")
+        assert reads.balances_asked == asked
+
+
+async def test_a_symbol_whose_quote_is_refused_does_not_hold_up_the_others(
+    reads: FakeReads, streams: FakeStreams, log: MemoryLog, clock: HandClock
+) -> None:
+    reads.quote_answer = RefusedError("refused: -1121")
+    async with running(reads, streams, log, clock):
+        await until(lambda: reads.quotes_asked == 1, "the symbol was asked for")
+        clock.now_ms += QUICK.stall_after_ms
+        reads.quote_answer = quote_frame(9)
+        await until(lambda: log.of(topics.MARKET_TICKERS), "and soon again")
+
+
+async def test_a_feed_without_accounts_says_the_status_of_the_venue_alone(
+    reads: FakeReads, streams: FakeStreams, log: MemoryLog, clock: HandClock
+) -> None:
+    feed = Feed(replace(QUICK, accounts=()), reads, streams, log, clock)
+    task = asyncio.create_task(feed.run())
+    await until(lambda: log.of(topics.VENUE_STATUS), "the status is said")
+    feed.stop()
+    await task
+    status = log.said(topics.VENUE_STATUS)[0]
+    assert (status.account, status.key_may_read, status.status) == (None, None, TradingStatus.TRADING)
+    assert log.of(topics.ACCOUNT_BALANCES) == []
