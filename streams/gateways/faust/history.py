@@ -120,6 +120,8 @@ class History:
             await reader.start()
             yield reader
         finally:
+            # The client stops a task of its own; one that never ran yet would raise the cancellation here.
+            await asyncio.sleep(0)
             await reader.stop()
 
 

@@ -23,8 +23,9 @@ from streams.ports import FoldSpec, KafkaConnection
 
 logger = logging.getLogger(__name__)
 
-# Longer than any wait of ours for the broker's answer; with idempotence a produce never fails for being late.
 REQUEST_TIMEOUT_S = 40.0
+# Above every watchdog: while the broker is away a send waits, and only the watchdog may give it up.
+PRODUCE_TIMEOUT_S = 90.0
 SESSION_TIMEOUT_S = 6.0
 # One record of a checkpoint must fit into a batch, and a batch below the broker's usual limit of 1 MiB.
 BATCH_BYTES = 900_000
@@ -165,7 +166,7 @@ def make_app(spec: FoldSpec, kafka: KafkaConnection) -> FoldApp:
         producer_acks=-1,
         producer_linger=0,
         producer_max_batch_size=BATCH_BYTES,
-        producer_request_timeout=10.0,
+        producer_request_timeout=max(PRODUCE_TIMEOUT_S, 2 * spec.watchdog_seconds),
         processing_guarantee="at_least_once",
         stream_wait_empty=True,
         stream_publish_on_commit=False,

@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -74,6 +74,11 @@ class Worker:
     def count(self, word: str) -> int:
         return sum(1 for words in self.words if words[0] == word)
 
+    def durable(self, partition: int) -> int:
+        """The newest checkpoint that this worker found or wrote, -1 for none."""
+        said = (words for words in self.words if words[0] in ("CHECKPOINT", "RECOVERED") and words[1] == str(partition))
+        return max((int(words[2]) for words in said), default=-1)
+
     async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait until the worker's words make the condition true; fail with its log's end otherwise."""
         try:
@@ -104,8 +109,11 @@ class Worker:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
+    def log_lines(self) -> list[str]:
+        return self._log.read_text(errors="replace").splitlines()
+
     def log_tail(self, lines: int = 40) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self.log_lines()[-lines:])
 
 
 @dataclass(slots=True)
@@ -129,17 +137,17 @@ class Rig:
     fed: Counter[int] = field(default_factory=Counter)
     workers: list[Worker] = field(default_factory=list)
 
-    async def create_topics(self, changelog_config: dict[str, str] | None = None) -> None:
+    async def create_topics(self, changelog_config: dict[str, str] | None = None, with_changelog: bool = True) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
         try:
+            config = changelog_config or dict(CHANGELOG_CONFIG)
+            changelog = [NewTopic(self.changelog, self.partitions, 1, topic_configs=config)] if with_changelog else []
             await admin.create_topics(
                 [
                     NewTopic(self.prefix + "journal", self.partitions, 1),
                     NewTopic(self.prefix + "outputs", OUTPUT_PARTITIONS, 1),
-                    NewTopic(
-                        self.changelog, self.partitions, 1, topic_configs=changelog_config or dict(CHANGELOG_CONFIG)
-                    ),
+                    *changelog,
                 ]
             )
         finally:
@@ -192,7 +200,13 @@ class Rig:
             await producer.stop()
 
     async def _producer(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", enable_idempotence=True)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap,
+            acks="all",
+            enable_idempotence=True,
+            max_batch_size=900_000,
+            request_timeout_ms=300_000,
+        )
         await producer.start()
         return producer
 
@@ -208,13 +222,51 @@ class Rig:
         return find_checkpoint(records, partition).checkpoint
 
     async def drained(self, worker: Worker, seconds: float = 60.0) -> None:
-        """Wait until every fed record is covered by a checkpoint of this worker."""
+        """Wait until this worker has checkpoints that cover every fed record."""
+        await worker.until(lambda: all(worker.durable(place) >= count for place, count in self.fed.items()), seconds)
 
-        def reached() -> bool:
-            newest = {int(words[1]): int(words[2]) for words in worker.words if words[0] in ("CHECKPOINT", "RECOVERED")}
-            return all(newest.get(partition, -1) >= count for partition, count in self.fed.items())
+    async def finish(self, **plan: object) -> Worker:
+        """One more worker folds what is left, then leaves in order."""
+        worker = await self.start_worker(**plan)
+        await self.drained(worker)
+        worker.signal(signal.SIGTERM)
+        assert await worker.end() == 0, worker.log_tail()
+        return worker
 
-        await worker.until(reached, seconds)
+    async def committed(self) -> dict[int, int]:
+        """The group's committed offset of each journal partition that has one."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            offsets = await admin.list_consumer_group_offsets(self.prefix + "fold")
+        finally:
+            await admin.close()
+        return {
+            place.partition: found.offset
+            for place, found in offsets.items()
+            if place.topic == self.prefix + "journal" and found.offset >= 0
+        }
+
+    async def lose_changelog(self) -> None:
+        await self._remake(NewTopic(self.changelog, self.partitions, 1, topic_configs=CHANGELOG_CONFIG))
+
+    async def remake_journal(self) -> None:
+        await self._remake(NewTopic(self.prefix + "journal", self.partitions, 1))
+
+    async def _remake(self, topic: NewTopic) -> None:
+        """Delete a topic and create it anew, empty."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+
+        async def gone() -> bool:
+            return topic.name not in await admin.list_topics()
+
+        try:
+            await admin.delete_topics([topic.name])
+            await eventually(gone, 30)
+            await admin.create_topics([topic])
+        finally:
+            await admin.close()
 
     async def read(self, topic: str, partition: int) -> list[Record]:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest")
@@ -227,9 +279,7 @@ class Rig:
             records: list[Record] = []
             while await consumer.position(place) < end:
                 for raw in (await consumer.getmany(place, timeout_ms=1000)).get(place, []):
-                    records.append(
-                        Record(topic, partition, raw.offset, raw.key, raw.value, tuple(raw.headers), raw.timestamp)
-                    )
+                    records.append(Record(topic, partition, raw.offset, raw.key, raw.value, tuple(raw.headers), raw.timestamp))
             return records
         finally:
             await consumer.stop()
@@ -270,6 +320,14 @@ class Rig:
             if worker.process is not None and not worker.ended:
                 worker.signal(signal.SIGKILL)
                 await worker.end()
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
+    """Ask again and again until it is so; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        await asyncio.sleep(0.1)
 
 
 def _identity(record: Record) -> tuple[tuple[int, str], bytes]:

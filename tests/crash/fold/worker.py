@@ -23,9 +23,12 @@ from tests.crash.fold.reference import ReferenceFold
 
 @dataclass(frozen=True)
 class Plan:
-    """What one worker runs. `kill_at` N: SIGKILL to itself when the outputs of its N-th checkpoint are durable and the
-    checkpoint is not. `stop_at` N: SIGSTOP instead. `commit_ahead`: committed offsets follow what was folded, not what
-    was checkpointed. `without_seek`: resume at the committed offset."""
+    """What one worker runs.
+
+    `kill_at` N: SIGKILL to itself when the outputs of its N-th checkpoint are durable and the checkpoint is not. `stop_at`
+    N: SIGSTOP then, or when the chunks are durable and the header is not. `commit_ahead`: committed offsets follow what
+    was folded, not what was checkpointed. `without_seek`: resume at the committed offset.
+    """
 
     bootstrap: str
     prefix: str
@@ -35,6 +38,7 @@ class Plan:
     padding_bytes: int = 0
     kill_at: int | None = None
     stop_at: int | None = None
+    stop_between_chunks_and_header: bool = False
     commit_ahead: bool = False
     without_seek: bool = False
     checkpoint_seconds_min: float = 1.0
@@ -81,9 +85,16 @@ class Saboteur(FoldObserver):
         if self._checkpoints == self._plan.kill_at:
             say("KILLED", partition, next_offset)
             os.kill(os.getpid(), signal.SIGKILL)
-        if self._checkpoints == self._plan.stop_at:
-            say("STOPPED", partition, next_offset)
-            os.kill(os.getpid(), signal.SIGSTOP)
+        if self._checkpoints == self._plan.stop_at and not self._plan.stop_between_chunks_and_header:
+            self._stop(partition, next_offset)
+
+    def on_chunks_acked(self, partition: int, next_offset: int) -> None:
+        if self._checkpoints == self._plan.stop_at and self._plan.stop_between_chunks_and_header:
+            self._stop(partition, next_offset)
+
+    def _stop(self, partition: int, next_offset: int) -> None:
+        say("STOPPED", partition, next_offset)
+        os.kill(os.getpid(), signal.SIGSTOP)
 
     def on_checkpoint(self, partition: int, next_offset: int, size_bytes: int, seconds: float) -> None:
         say("CHECKPOINT", partition, next_offset, size_bytes, round(seconds * 1000))
@@ -96,7 +107,8 @@ class Saboteur(FoldObserver):
 
 
 def say(*words: object) -> None:
-    print(*words, flush=True)
+    sys.stdout.write(" ".join(str(word) for word in words) + "\n")
+    sys.stdout.flush()
 
 
 def commit_what_was_folded(saboteur: Saboteur) -> None:
