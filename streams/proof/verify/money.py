@@ -110,7 +110,7 @@ def _venue(facts: Facts) -> Totals:
 
 def _fill(held: Totals, account: str, symbol: str, figures: tuple[str, ...]) -> None:
     side, _, quantity, quote_amount, fee_asset, fee = figures
-    base, quote = symbol.split("/")
+    base, _, quote = symbol.partition("/")
     gained, paid = amount(quantity), amount(quote_amount)
     if side == "sell":
         gained, paid = gained.copy_negate(), paid.copy_negate()

@@ -6,7 +6,7 @@ Read with the client libraries alone. The database is read first: the topic then
 import asyncio
 import ssl
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -48,10 +48,12 @@ async def gather(sources: Sources) -> Facts:
     """All facts. Raises OSError, psycopg.Error, KafkaError or TimeoutError when something cannot be read."""
     tables, projected = await asyncio.to_thread(read_tables, sources.dsn)
     journal, balances = await asyncio.to_thread(read_venue, sources.journal)
+    events = await read_topic(sources.kafka, sources.topic_prefix, EVENTS)
+    ledger = await read_topic(sources.kafka, sources.topic_prefix, LEDGER)
     return Facts(
-        events=await read_topic(sources.kafka, sources.topic_prefix, EVENTS),
-        ledger=await read_topic(sources.kafka, sources.topic_prefix, LEDGER),
-        journal=journal,
+        events=events,
+        ledger=ledger,
+        journal=in_our_words(journal, events + ledger),
         tables=tables,
         projected=projected,
         balances=balances,
@@ -136,6 +138,24 @@ def read_venue(journal: str) -> tuple[tuple[dict[str, Any], ...], dict[str, dict
         for account, assets in accounts.items()
     }
     return tuple(found), balances
+
+
+def in_our_words(journal: Iterable[Mapping[str, Any]], records: Iterable[Raw]) -> tuple[dict[str, Any], ...]:
+    """The venue's journal with symbols as base/quote and sides in lower case.
+
+    Venues write BTCUSDT; where the base ends is learnt from the symbols in our records. A symbol that is in none of them stays
+    as it is, and stands out in every comparison.
+    """
+    symbols = {str(raw.fields["symbol"]).replace("/", ""): raw.fields["symbol"] for raw in records if raw.fields.get("symbol")}
+    found: list[dict[str, Any]] = []
+    for line in journal:
+        ours = dict(line)
+        if "symbol" in ours:
+            ours["symbol"] = symbols.get(ours["symbol"], ours["symbol"])
+        if "side" in ours:
+            ours["side"] = ours["side"].lower()
+        found.append(ours)
+    return tuple(found)
 
 
 def _lines(data: bytes) -> Iterator[dict[str, Any]]:
