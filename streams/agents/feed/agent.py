@@ -156,9 +156,9 @@ class Feed:
                 probe = await self._reads.probe()
         except (*_NO_ANSWER, RefusedError, TimeoutError) as error:
             self._publish_latency(None, None, None)
-            if isinstance(error, TimeoutError):
-                raise UnknownOutcomeError(f"no answer in {self._config.probe_timeout_ms} ms") from None
-            raise
+            # Not a refusal, whatever it was: silence for a minute would hide how the venue is.
+            reason = str(error) or f"no answer in {self._config.probe_timeout_ms} ms"
+            raise UnknownOutcomeError(reason) from None
         self._publish_latency(probe.round_trip_ms, probe.clock_offset_ms, probe.budget_left)
 
     def _publish_latency(self, probe_ms: int | None, clock_offset_ms: int | None, budget_left: int | None) -> None:

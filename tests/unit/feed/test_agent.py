@@ -120,10 +120,18 @@ async def test_it_says_what_the_venue_says(reads: FakeReads, streams: FakeStream
     )
 
 
+@pytest.mark.parametrize(
+    "failure", [UnknownOutcomeError("no usable answer"), UnreachableError("nobody"), RefusedError("no"), TimeoutError()]
+)
 async def test_a_failed_probe_is_the_worst_latency_not_a_missing_one(
-    reads: FakeReads, streams: FakeStreams, log: MemoryLog, clock: HandClock, caplog: pytest.LogCaptureFixture
+    reads: FakeReads,
+    streams: FakeStreams,
+    log: MemoryLog,
+    clock: HandClock,
+    caplog: pytest.LogCaptureFixture,
+    failure: Exception,
 ) -> None:
-    reads.probe_answer = UnknownOutcomeError("no usable answer")
+    reads.probe_answer = failure
     async with running(reads, streams, log, clock):
         await until(lambda: len(log.of(topics.VENUE_LATENCY)) > 3, "probes go on")
     assert {latency.probe_ms for latency in log.said(topics.VENUE_LATENCY)} == {None}
