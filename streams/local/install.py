@@ -25,6 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 KAFKA_VERSION = "4.3.1"
+POM = Path("infra/kafka/pom.xml")
+MAVEN_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 JAVA_MIN = 17
 POSTGRES_MIN = 15
 PYTHON_MIN, PYTHON_MAX = (3, 11), (3, 13)
@@ -79,7 +81,7 @@ class Machine:
         return done.stdout + done.stderr if done.returncode == 0 else None
 
     def run(self, what: str, *argv: str | Path, env: dict[str, str] | None = None) -> None:
-        """Run a command; raises Missing with its last words if it fails."""
+        """Run a command; raises Missing with what it complained of if it fails."""
         done = subprocess.run(
             argv,
             env={**self.environ, **(env or {})},
@@ -90,8 +92,7 @@ class Machine:
             text=True,
         )
         if done.returncode != 0:
-            lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-            raise Missing(f"{what} failed: {' / '.join(lines[-3:]) or f'exit status {done.returncode}'}")
+            raise Missing(f"{what} failed: {last_words(done.stdout) or f'exit status {done.returncode}'}")
 
     def apt_install(self, *packages: str) -> bool:
         """Install Debian packages; False where that is not ours to do (not Debian, not root)."""
@@ -115,6 +116,13 @@ class Machine:
         lock = self.local / f"{name}.lock"
         lock.write_text(entry.strip() + "\n")
         return lock
+
+
+def last_words(output: str) -> str:
+    """What went wrong, on one line: from the first line that speaks of an error, else the last lines."""
+    lines = [line for line in (re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in output.splitlines()) if line]
+    first = next((n for n, line in enumerate(lines) if re.search(r"error", line, re.IGNORECASE)), -3)
+    return " / ".join(lines[first:][:3])[:500]
 
 
 def find_python(machine: Machine, running: tuple[int, int] = sys.version_info[:2]) -> str:
@@ -198,31 +206,49 @@ def java_version(text: str | None) -> int:
     return int(found[1]) if found else 0
 
 
+def require_maven(machine: Machine) -> None:
+    """Maven, unless the jars are there; asked for before Java, because Debian's package brings one along."""
+    if kafka_is_fetched(machine) or machine.which("mvn") or machine.apt_install("maven"):
+        return
+    raise Missing(
+        "Kafka comes through Maven and there is no `mvn` on PATH: install Maven (on Debian `apt install maven`), "
+        f"{OWN_BROKER}, or {COMPOSE}"
+    )
+
+
+def kafka_libs(machine: Machine) -> Path:
+    """The directory of Kafka's jars."""
+    return machine.local / f"kafka-{KAFKA_VERSION}"
+
+
+def kafka_is_fetched(machine: Machine) -> bool:
+    """Whether the jars are those of the present pom.xml."""
+    stamp = kafka_libs(machine) / "made-from"
+    return stamp.exists() and stamp.read_text() == _digest(machine.root / POM)
+
+
 def fetch_kafka(machine: Machine, java: str) -> str:
     """Kafka's jars, copied by Maven."""
-    pom = machine.root / "infra" / "kafka" / "pom.xml"
-    libs = machine.local / f"kafka-{KAFKA_VERSION}"
-    stamp, wanted = libs / "made-from", hashlib.sha256(pom.read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
+    libs = kafka_libs(machine)
+    if kafka_is_fetched(machine):
         return str(libs)
-    if not machine.which("mvn") and not machine.apt_install("maven"):
-        raise Missing(
-            "Kafka comes through Maven and there is no `mvn` on PATH: install Maven (on Debian `apt install maven`), "
-            f"{OWN_BROKER}, or {COMPOSE}"
-        )
     say("Kafka", f"fetching {KAFKA_VERSION} (44 MB)")
     part = libs.with_name(libs.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(libs, ignore_errors=True)
     home = {} if machine.environ.get("JAVA_HOME") else {"JAVA_HOME": str(Path(java).resolve().parents[1])}
-    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={part}", "-DincludeScope=runtime"]
+    goal = [f"{MAVEN_PLUGIN}:copy-dependencies", f"-DoutputDirectory={part}", "-DincludeScope=runtime"]
     try:
-        machine.run("mvn", machine.which("mvn") or "mvn", "-q", "-B", "-f", pom, *goal, env=home)
+        machine.run("mvn", machine.which("mvn") or "mvn", "-q", "-B", "-f", machine.root / POM, *goal, env=home)
     except Missing as error:
         raise Missing(f"Kafka's jars could not be fetched ({error}): {OWN_BROKER}, or {COMPOSE}") from None
-    (part / "made-from").write_text(wanted)
+    (part / "made-from").write_text(_digest(machine.root / POM))
     part.rename(libs)
     return str(libs)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def find_postgres(machine: Machine, python: str, uv: str, state_dir: Path) -> str:
@@ -317,21 +343,22 @@ def setup(machine: Machine) -> Installed:
     say("uv", uv)
     say("packages", make_environment(machine, python, uv))
     state_dir = state_directory(machine)
-    java = kafka_libs = pg_bin = None
+    java = libs = pg_bin = None
     if given := machine.environ.get("KAFKA"):
         say("Kafka", f"yours, at {given}")
     else:
+        require_maven(machine)
         java = find_java(machine, python, uv)
         say("Java", java)
-        kafka_libs = fetch_kafka(machine, java)
-        say("Kafka", kafka_libs)
+        libs = fetch_kafka(machine, java)
+        say("Kafka", libs)
     if machine.environ.get("DATABASE_URL"):
         say("PostgreSQL", "yours, at DATABASE_URL")
     else:
         pg_bin = find_postgres(machine, python, uv, state_dir)
         say("PostgreSQL", pg_bin)
     say("data", str(state_dir))
-    installed = Installed(java=java, kafka_libs=kafka_libs, pg_bin=pg_bin, state_dir=str(state_dir))
+    installed = Installed(java=java, kafka_libs=libs, pg_bin=pg_bin, state_dir=str(state_dir))
     (machine.local / "stack.json").write_text(json.dumps(asdict(installed), indent=2) + "\n")
     return installed
 

@@ -190,14 +190,22 @@ def test_another_pom_fetches_the_jars_again(clone: Path) -> None:
 
 def test_root_on_debian_gets_maven_from_apt(clone: Path) -> None:
     machine = FakeMachine(clone, {"/usr/bin/apt-get": ""}, uid=0, debian=True)
+    install.require_maven(machine)
+    assert [command[1] for command in machine.ran] == ["update", "install"]
+    assert machine.ran[1][-1] == "maven"
+
+
+def test_maven_is_not_asked_for_when_the_jars_are_there(clone: Path) -> None:
+    machine = FakeMachine(clone, {"/usr/bin/mvn": ""})
     machine.effects["mvn"] = (clone / f".local/kafka-{install.KAFKA_VERSION}.part").mkdir
     install.fetch_kafka(machine, "/usr/bin/java")
-    assert machine.ran[1][-1] == "maven"
+    machine.says.clear()
+    install.require_maven(machine)
 
 
 def test_without_maven_the_sentence_names_the_alternatives(clone: Path) -> None:
     with pytest.raises(Missing) as error:
-        install.fetch_kafka(FakeMachine(clone, {"/usr/bin/apt-get": ""}, debian=True), "/usr/bin/java")
+        install.require_maven(FakeMachine(clone, {"/usr/bin/apt-get": ""}, debian=True))
     said = sentence(error)
     assert "apt install maven" in said
     assert install.OWN_BROKER in said
