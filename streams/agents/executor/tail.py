@@ -26,6 +26,7 @@ class _Follower:
     next_offset: int
     take: Taker
     lost: Callable[[PositionLostError], None]
+    assigned: bool = False
 
 
 class Tail:
@@ -61,11 +62,14 @@ class Tail:
 
     async def _assign(self) -> None:
         positions: dict[tuple[str, int], int] = {}
-        for follower in self._followers.values():
+        followers = tuple(self._followers.values())
+        for follower in followers:
             place = (self._topic, follower.partition)
             positions[place] = min(follower.next_offset, positions.get(place, follower.next_offset))
         try:
             await self._reader.assign(positions)
+            for follower in followers:
+                follower.assigned = True
         except PositionLostError as error:
             for name, follower in tuple(self._followers.items()):
                 if follower.partition == error.partition and not error.begin <= follower.next_offset <= error.end:
@@ -78,7 +82,8 @@ class Tail:
             await asyncio.sleep(RETRY_S)
 
     async def _hand_out(self, record: Record) -> None:
+        # A follower that came after this record was fetched would skip all that lies between its start and the record.
         for follower in tuple(self._followers.values()):
-            if follower.partition == record.partition and record.offset >= follower.next_offset:
+            if follower.assigned and follower.partition == record.partition and record.offset >= follower.next_offset:
                 follower.next_offset = record.offset + 1
                 await follower.take(record)

@@ -1,0 +1,343 @@
+"""The executor's parts, one by one: reading, lease watching, halting, control, letters, its past."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.codec import encode
+from schemas.control import StopKind, TradingStopped
+from schemas.envelope import Envelope
+from schemas.orders import AccountResumed, ExecutionEvent, OwnerStarted
+from streams.agents.executor.config import AccountConfig, ExecutorConfig
+from streams.agents.executor.control import ControlWatch, HaltFile
+from streams.agents.executor.inbox import WAITING_MAX, Inbox
+from streams.agents.executor.letters import event_id, event_output
+from streams.agents.executor.surroundings import Surroundings
+from streams.agents.executor.tail import Tail
+from streams.agents.executor.takeover import Past, Watch, announce, claim, read_past, with_texts
+from streams.domain.errors import InvariantError
+from streams.domain.orders.books import Books
+from streams.domain.orders.checkpoint import checkpoint
+from streams.domain.orders.stimuli import CommandSkipped, Ticked
+from streams.ports import Lease, Output, PositionLostError, Record
+from streams.topics import OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, dead_letter, partition_of
+from tests.unit.executor.memory import PARTITIONS, Broker, MemoryLeases, MemoryLog, MemoryReader, TestClock
+from tests.unit.orders.desk import desk, place
+
+ACCOUNT = "alice"
+PARTITION = partition_of(ACCOUNT.encode(), PARTITIONS)
+
+
+async def until(holds: Callable[[], Any]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110  a condition of another task's making, with a deadline
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def running(*works: Any) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def config(tmp_path: Path, **changes: Any) -> ExecutorConfig:
+    return ExecutorConfig("me", (AccountConfig(ACCOUNT, "sim", ("BTC/USDT",)),), tmp_path, **changes)
+
+
+def near(tmp_path: Path) -> tuple[Surroundings, Broker, MemoryLeases, TestClock]:
+    broker, clock = Broker(), TestClock()
+    log, leases = MemoryLog(broker), MemoryLeases(clock)
+    tails = [Tail(MemoryReader(broker), topic) for topic in (ORDERS_COMMANDS, ORDERS_EVENTS, OPERATOR_CONTROL)]
+    watch = ControlWatch(log, tails[2], clock, 1000, lambda: None)
+    around = Surroundings(config(tmp_path), log, tails[0], tails[1], watch, HaltFile(tmp_path), leases, clock)
+    return around, broker, leases, clock
+
+
+def publish(broker: Broker, events: list[ExecutionEvent]) -> None:
+    for event in events:
+        broker.append(event_output(event)[1])
+
+
+def test_given_settings_that_cannot_be_safe_then_they_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="outlast"):
+        config(tmp_path, lease_ttl_ms=3999)
+    with pytest.raises(ValueError, match="twice"):
+        config(tmp_path, lease_renew_ms=2501)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, None),
+        ("", "no reason given"),
+        ("all", "all"),
+        ("somebody pulled the cord", "somebody pulled the cord"),
+        ("account:alice a test", "a test"),
+        ("account:alice", "no reason given"),
+        ("account:bob a test", None),
+        ("venue:sim down", "down"),
+        ("venue:other down", None),
+        ("portfolio:main why", "why"),
+        ("planet:earth why", "planet:earth why"),
+    ],
+)
+def test_given_a_halt_file_then_its_scope_decides_and_doubt_halts(tmp_path: Path, text: str | None, reason: str | None) -> None:
+    if text is not None:
+        (tmp_path / "HALT").write_text(text)
+    assert HaltFile(tmp_path).reason("alice", "sim", "main") == reason
+
+
+def test_given_a_halt_file_that_cannot_be_read_then_everything_halts(tmp_path: Path) -> None:
+    (tmp_path / "HALT").mkdir()
+    assert "cannot be read" in (HaltFile(tmp_path).reason("alice", "sim", "main") or "")
+
+
+def test_given_no_row_or_a_released_one_then_it_is_free_at_once() -> None:
+    assert Watch(5000).free(None, 0)
+    assert Watch(5000).free(Lease("r", "", 3, -1), 0)
+
+
+def test_given_an_expired_row_then_it_is_free_after_a_life_without_a_renewal() -> None:
+    watch = Watch(5000)
+    assert not watch.free(Lease("r", "other", 3, 4000), 0)
+    assert not watch.free(Lease("r", "other", 3, -900), 4900)
+    assert watch.free(Lease("r", "other", 3, -1000), 5000)
+
+
+def test_given_a_row_that_the_database_calls_expired_then_one_own_life_is_waited() -> None:
+    watch = Watch(5000)
+    for boot_ms in range(0, 5000, 500):
+        assert not watch.free(Lease("r", "other", 3, -60_000 - boot_ms), boot_ms)
+    assert watch.free(Lease("r", "other", 3, -65_000), 5000)
+
+
+def test_given_a_renewal_or_another_owner_then_the_wait_starts_anew() -> None:
+    watch = Watch(5000)
+    watch.free(Lease("r", "other", 3, 5000), 0)
+    assert not watch.free(Lease("r", "other", 3, 4900), 1000)
+    assert not watch.free(Lease("r", "other", 3, -10), 5100)
+    assert watch.free(Lease("r", "other", 3, -10), 6000)
+    assert not watch.free(Lease("r", "third", 4, -10), 6000)
+
+
+async def test_given_followers_of_one_partition_then_each_sees_its_records_once_and_in_order() -> None:
+    broker, seen = Broker(), {"a": [], "b": []}
+    tail = Tail(MemoryReader(broker), "t")
+
+    def taker(name: str) -> Any:
+        async def take(record: Record) -> None:
+            seen[name].append(record.offset)
+
+        return take
+
+    for _ in range(4):
+        broker.append(Output("t", b"", b"", partition=1))
+    tail.follow("a", 1, 2, taker("a"), lambda error: None)
+    async with running(tail.run()):
+        await until(lambda: seen["a"] == [2, 3])
+        tail.follow("b", 1, 1, taker("b"), lambda error: None)
+        broker.append(Output("t", b"", b"", partition=1))
+        await until(lambda: seen == {"a": [2, 3, 4], "b": [1, 2, 3, 4]})
+        tail.unfollow("a")
+        broker.append(Output("t", b"", b"", partition=1))
+        await until(lambda: seen["b"][-1] == 5)
+    assert seen["a"] == [2, 3, 4]
+    assert tail.next_offset("b") == 6
+
+
+async def test_given_a_position_that_is_gone_then_only_that_follower_is_told() -> None:
+    broker, lost, seen = Broker(), [], []
+    broker.begins[("t", 0)] = 3
+    broker.topics[("t", 0)] = [Record("t", 0, offset, None, None) for offset in range(5)]
+
+    async def take(record: Record) -> None:
+        seen.append(record.offset)
+
+    tail = Tail(MemoryReader(broker), "t")
+    tail.follow("gone", 0, 1, take, lost.append)
+    tail.follow("there", 0, 3, take, lost.append)
+    async with running(tail.run()):
+        await until(lambda: seen == [3, 4])
+    assert [(type(error), error.wanted) for error in lost] == [(PositionLostError, 1)]
+
+
+async def test_given_a_broker_away_at_the_start_then_the_tail_tries_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, seen = Broker(), []
+
+    async def take(record: Record) -> None:
+        seen.append(record.offset)
+
+    monkeypatch.setattr("streams.agents.executor.tail.RETRY_S", 0)
+    broker.away = True
+    broker.append(Output("t", b"", b"", partition=0))
+    tail = Tail(MemoryReader(broker), "t")
+    tail.follow("a", 0, 0, take, lambda error: None)
+    async with running(tail.run()):
+        await asyncio.sleep(0.01)
+        assert not seen
+        broker.away = False
+        await until(lambda: seen == [0])
+
+
+async def test_given_control_then_it_is_current_only_once_read_to_its_end(tmp_path: Path, caplog: Any) -> None:
+    around, broker, _, clock = near(tmp_path)
+    stop = TradingStopped(scope="all", at_ms=1, who="t", halt_id="a" * 32, kind=StopKind.HALT)
+    envelope = Envelope(id="1", type=stop.ce_type(), source="t", time_ms=1)
+    broker.append(Output(OPERATOR_CONTROL, b"all", encode(stop), envelope.headers()))
+    broker.append(Output(OPERATOR_CONTROL, b"all", b"garbage", envelope.headers()))
+    watch = around.control
+    async with running(watch.run()):
+        await asyncio.sleep(0.12)
+        assert watch.current_at_boot_ms is None
+        async with running(around_tail(around)):
+            await until(lambda: watch.current_at_boot_ms is not None)
+        assert watch.authority.stops
+    letters = [record.value for place, records in broker.topics.items() if "dlq" in place[0] for record in records]
+    assert letters == [b"garbage"]
+    assert clock.boot_ms() == watch.current_at_boot_ms
+
+
+async def around_tail(around: Surroundings) -> None:
+    await around.control._tail.run()
+
+
+async def test_given_control_that_cannot_be_asked_then_it_does_not_stay_current(tmp_path: Path, caplog: Any) -> None:
+    around, broker, _, clock = near(tmp_path)
+    watch = around.control
+    watch._every_s = 0.01
+    async with running(around_tail(around), watch.run()):
+        await until(lambda: watch.current_at_boot_ms is not None)
+        broker.away = True
+        await asyncio.sleep(0.05)
+        clock.go(9000)
+        await asyncio.sleep(0.05)
+        assert watch.current_at_boot_ms == clock.boot_ms() - 9000
+        broker.away = False
+        await until(lambda: watch.current_at_boot_ms == clock.boot_ms())
+    lines = [record.message for record in caplog.records if "control cannot be read on" in record.message]
+    assert len(lines) == 1
+
+
+async def test_given_an_inbox_that_is_full_then_others_wait_and_answers_do_not() -> None:
+    inbox = Inbox()
+    for _ in range(WAITING_MAX):
+        await inbox.put_when_room(Ticked)
+    waiting = asyncio.create_task(inbox.put_when_room(CommandSkipped, offset=1))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    inbox.put(Ticked)
+    assert inbox.take() == (Ticked, {})
+    assert inbox.take() == (Ticked, {})
+    await waiting
+    while (item := inbox.take()) is not None:
+        last = item
+    assert last == (CommandSkipped, {"offset": 1})
+    await inbox.wait(0.001)
+    assert inbox.take() is None
+
+
+def test_given_events_of_a_whole_life_then_every_id_is_its_own() -> None:
+    table = desk()
+    command, _ = table.unknown()
+    table.command(place(2))
+    events = [*table.events, OwnerStarted(account=ACCOUNT, epoch=3, at_ms=1, owner="me")]
+    events.append(AccountResumed(account=ACCOUNT, epoch=3, at_ms=1, portfolio="main", halt_ids=("a" * 32,)))
+    events.append(checkpoint(table.state.books, "me", 1, 0))
+    ids = [event_id(event) for event in events]
+    assert len(set(ids)) == len(ids)
+    assert [event_id(event) for event in events] == ids
+    later = events[0].model_copy(update={"epoch": 4})
+    assert event_id(later) != ids[0]
+    ce_id, output = event_output(events[0], "00-" + "a" * 32 + "-" + "b" * 16 + "-01")
+    envelope = Envelope.read(output.headers)
+    assert (envelope.id, envelope.source, output.key) == (ce_id, "executor/alice", b"alice")
+    assert envelope.traceparent.startswith("00-" + "a" * 32)
+    assert command
+
+
+async def test_given_a_log_then_the_past_is_the_books_of_its_writer(tmp_path: Path) -> None:
+    around, broker, _, _ = near(tmp_path)
+    first = place()
+    envelope = Envelope(id="c", type=first.ce_type(), source="t", time_ms=1)
+    broker.append(Output(ORDERS_COMMANDS, ACCOUNT.encode(), encode(first), envelope.headers()))
+    opened = desk()
+    opened.command(first)
+    started = OwnerStarted(account=ACCOUNT, epoch=3, at_ms=1, owner="x")
+    publish(broker, [started, *opened.events])
+    past = await read_past(around, ACCOUNT, None)
+    assert (past.checkpointed, past.next_offset, past.books.epoch) == (False, 3, 3)
+    assert past.books.orders[first.command_id].command is None
+    assert (await with_texts(around, past.books)).orders[first.command_id].command == first
+
+
+async def test_given_a_command_that_is_not_there_any_more_then_the_books_go_on_without_its_text(tmp_path: Path) -> None:
+    around, _, _, _ = near(tmp_path)
+    table = desk()
+    table.command(place())
+    books = table.state.books
+    bare = replace(books, orders={k: replace(o, command=None) for k, o in books.orders.items()})
+    assert await with_texts(around, bare) == bare
+
+
+async def test_given_a_pointer_to_a_checkpoint_then_only_the_tail_is_read(tmp_path: Path) -> None:
+    around, broker, _, _ = near(tmp_path)
+    table = desk()
+    table.command(place())
+    publish(broker, [checkpoint(table.state.books, "x", 1, 0)])
+    offset = len(broker.partition(ORDERS_EVENTS, PARTITION)) - 1
+    second = desk(table.state.books)
+    second.command(place(2))
+    publish(broker, second.events)
+    past = await read_past(around, ACCOUNT, Lease("r", "x", 3, 0, offset))
+    assert past.checkpointed
+    assert set(past.books.orders) == set(second.state.books.orders)
+    with pytest.raises(InvariantError):  # the log holds only what follows the checkpoint: it cannot be read without it
+        await read_past(around, ACCOUNT, Lease("r", "x", 3, 0, 99))
+
+
+async def test_given_an_event_that_nobody_can_read_then_the_account_is_not_taken_over(tmp_path: Path) -> None:
+    around, broker, _, _ = near(tmp_path)
+    broker.append(Output(ORDERS_EVENTS, b"other", b"not ours"))
+    assert (await read_past(around, ACCOUNT, None)).books == Books(ACCOUNT)
+    broker.append(Output(ORDERS_EVENTS, ACCOUNT.encode(), b"garbage"))
+    with pytest.raises(InvariantError):
+        await read_past(around, ACCOUNT, None)
+
+
+async def test_given_a_claim_then_its_epoch_is_above_row_and_log_and_announced_once(tmp_path: Path) -> None:
+    around, broker, leases, clock = near(tmp_path)
+    publish(broker, [OwnerStarted(account=ACCOUNT, epoch=6, at_ms=1, owner="x")])
+    past = await read_past(around, ACCOUNT, None)
+    claimed = await claim(around, ACCOUNT, None, past)
+    assert claimed is not None
+    assert (claimed.epoch, claimed.asked_boot_ms) == (7, clock.boot_ms())
+    settled = await announce(around, ACCOUNT, claimed, past)
+    assert settled is not None
+    assert (settled.books.epoch, settled.next_offset) == (7, 2)
+    assert await claim(around, ACCOUNT, None, settled) is None
+    assert leases.rows["executor/alice"][1] == 7
+
+
+async def test_given_a_higher_epoch_before_our_announcement_then_we_do_not_own(tmp_path: Path) -> None:
+    around, broker, _, _ = near(tmp_path)
+    past = Past(Books(ACCOUNT), 0, False)
+    claimed = await claim(around, ACCOUNT, None, past)
+    assert claimed is not None
+    publish(broker, [OwnerStarted(account=ACCOUNT, epoch=2, at_ms=1, owner="faster")])
+    assert await announce(around, ACCOUNT, claimed, past) is None
+
+
+def test_given_the_budget_setting_then_none_lifts_it() -> None:
+    assert AccountConfig(ACCOUNT, "sim", ()).orders_per_second == Decimal(3)
+    assert dead_letter(ORDERS_COMMANDS, "executor") == "orders.commands.v1.executor.dlq"
