@@ -9,6 +9,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from schemas import journal
 from streams.agents.sequencer.config import SequencerConfig
@@ -23,6 +24,8 @@ from streams.ports import Clock, Lease, LeaseStore, LeaseUnreachableError, Log, 
 from streams.topics import PORTFOLIO_JOURNAL
 
 log = logging.getLogger("trimtab.sequencer")
+
+_T = TypeVar("_T")
 
 _RETRY_S = 1.0
 _STOP_S = 5.0
@@ -101,8 +104,24 @@ class ShardSequencer:
         except TimeoutError:
             return
 
+    async def _unless_stopped(self, work: Awaitable[_T]) -> _T | None:
+        """What `work` gives, or None when this process is asked to end first (the broker may be away for long)."""
+        working, stopping = asyncio.ensure_future(work), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            if not working.done():
+                working.cancel()
+        if self._stopping.is_set() and not working.done():
+            await asyncio.wait([working])
+            return None
+        return working.result()
+
     async def _own(self, seen: Lease | None) -> None:
-        journal_log = await self._open_log()
+        journal_log = await self._unless_stopped(self._open_log())
+        if journal_log is None:
+            return
         try:
             tail = await read_tail(journal_log, self._shard, await journal_log.end_offset(PORTFOLIO_JOURNAL, self._shard))
             epoch = max(0 if seen is None else seen.epoch, tail.epoch) + 1
@@ -155,11 +174,17 @@ class ShardSequencer:
             log.info("shard %d: writing as epoch %d from offset %d", self._shard, epoch, next_offset)
             self._failures = 0
             await self._flow(reader, intake, writer, wake)
-            async with asyncio.timeout(_STOP_S):
-                await intake.end()
+            await self._end(intake)
         finally:
             writer.abandon()
             await reader.close()
+
+    async def _end(self, intake: Intake) -> None:
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await intake.end()
+        except TimeoutError:
+            log.warning("shard %d: the last records are not durable yet; the next owner reads what became of them", self._shard)
 
     async def _announce(self, journal_log: Log, epoch: int) -> tuple[Acceptance, int]:
         """Make our WriterStarted durable, and learn from the log up to it. Raises OwnershipLostError."""

@@ -4,6 +4,9 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+
 from schemas import control
 from schemas.codec import encode
 from schemas.envelope import Envelope, Message
@@ -15,7 +18,7 @@ from streams.agents.sequencer.tail import read_journal, read_tail
 from streams.domain.intake.sources import SOURCES
 from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog, KafkaReader
-from streams.gateways.kafka_admin import Floors, create_topics
+from streams.gateways.kafka_admin import Floors, admin_client, create_topics
 from streams.ports import KafkaConnection, LeaseStore, Output, Record
 from streams.topics import OPERATOR_CONTROL, PORTFOLIO_JOURNAL, partition_of, topics_of
 from tests.stack.sequencer.recount import Recount, recount
@@ -67,11 +70,17 @@ class Installation:
 
     async def records(self, topic: str, partition: int) -> list[Record]:
         """Everything in a partition now."""
-        end = await self.log.end_offset(topic, partition)
-        return list(await self.log.read(topic, partition, 0, end))
+        begin, end = await self.log.begin_offset(topic, partition), await self.log.end_offset(topic, partition)
+        return list(await self.log.read(topic, partition, begin, end))
 
     async def journal(self, shard: int) -> list[tuple[int, Any]]:
         return [(record.offset, read_journal(record)) for record in await self.records(PORTFOLIO_JOURNAL, shard)]
+
+    async def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        """Let retention take everything below `offset`."""
+        async with admin_client(self.connection) as admin:
+            place = TopicPartition(self.connection.topic_prefix + topic, partition)
+            await admin.delete_records({place: RecordsToDelete(before_offset=offset)})
 
     async def ends(self) -> dict[str, int]:
         """The end offset of every source partition."""

@@ -65,6 +65,10 @@ def _accepted(found: Recount, offset: int, kind: str, value: dict[str, Any], sou
             if found.positions.setdefault(source, position) != position:
                 found.problems.append(f"{offset}: Positions says {source} {position}, counted {found.positions[source]}")
         found.checked["positions"] += 1
+    elif kind == "source-gap":
+        if found.positions.get(value["source"]) != value["gap_from"]:
+            found.problems.append(f"{offset}: gap of {value['source']} begins at {value['gap_from']}")
+        found.positions[value["source"]] = value["gap_to"]
     elif kind == "input":
         _input(found, offset, value, sources)
     elif kind == "market-batch":

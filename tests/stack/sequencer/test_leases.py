@@ -1,0 +1,85 @@
+"""Leases on a real database: one holder, compare-and-set, bounded calls."""
+
+import asyncio
+
+import psycopg
+import pytest
+
+from streams.gateways.lease import PostgresLeases
+from streams.ports import LeaseUnreachableError
+
+ROW = "journal:0"
+
+
+async def expire(lease_url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(lease_url, autocommit=True) as connection:
+        await connection.execute("UPDATE control.leases SET expires_at = now() - interval '1 hour'")
+
+
+async def test_the_first_of_two_takes_a_row_that_does_not_exist(leases: PostgresLeases):
+    assert await leases.read(ROW) is None
+    taken = await asyncio.gather(*(leases.take(ROW, owner, None, 1, 60_000) for owner in ("a", "b")))
+    assert sorted(taken) == [False, True]
+    row = await leases.read(ROW)
+    assert row is not None
+    assert (row.owner, row.epoch) == ("a" if taken[0] else "b", 1)
+    assert 0 < row.expires_in_ms <= 60_000
+
+
+async def test_a_held_row_is_not_taken_but_its_owner_may_start_anew(leases: PostgresLeases):
+    assert await leases.take(ROW, "a", None, 3, 60_000)
+    assert not await leases.take(ROW, "b", 3, 4, 60_000)
+    assert await leases.take(ROW, "a", 3, 4, 60_000)
+    assert not await leases.take(ROW, "a", 3, 5, 60_000), "the row was not as it was seen"
+    assert not await leases.take(ROW, "a", 4, 4, 60_000), "an epoch must grow"
+
+
+async def test_an_expired_row_is_taken_by_one_and_its_old_owner_renews_no_more(leases: PostgresLeases, lease_url: str):
+    assert await leases.take(ROW, "a", None, 1, 60_000)
+    assert await leases.renew(ROW, "a", 1, 60_000)
+    await expire(lease_url)
+    row = await leases.read(ROW)
+    assert row is not None
+    assert row.expires_in_ms < 0
+    assert sorted(await asyncio.gather(*(leases.take(ROW, owner, 1, 2, 60_000) for owner in ("b", "c")))) == [False, True]
+    assert not await leases.renew(ROW, "a", 1, 60_000)
+    assert not await leases.point(ROW, "a", 1, 5)
+
+
+async def test_an_expired_row_that_nobody_took_is_renewed(leases: PostgresLeases, lease_url: str):
+    await leases.take(ROW, "a", None, 1, 60_000)
+    await expire(lease_url)
+    assert await leases.renew(ROW, "a", 1, 60_000)
+
+
+async def test_a_released_row_is_nobodys_and_keeps_epoch_and_checkpoint(leases: PostgresLeases):
+    await leases.take(ROW, "a", None, 1, 60_000)
+    assert await leases.point(ROW, "a", 1, 77)
+    await leases.release(ROW, "b", 1)
+    await leases.release(ROW, "a", 1)
+    row = await leases.read(ROW)
+    assert row is not None
+    assert (row.owner, row.epoch, row.checkpoint_offset) == ("", 1, 77)
+    assert await leases.take(ROW, "b", 1, 2, 60_000)
+
+
+async def test_a_call_that_hangs_is_given_up_in_time(lease_url: str):
+    async with (
+        PostgresLeases(lease_url, call_ms_max=300) as leases,
+        await psycopg.AsyncConnection.connect(lease_url) as other,
+    ):
+        await other.execute("LOCK TABLE control.leases IN ACCESS EXCLUSIVE MODE")
+        async with asyncio.timeout(5):
+            with pytest.raises(LeaseUnreachableError):
+                await leases.read(ROW)
+
+
+async def test_a_database_that_is_not_there_is_unreachable():
+    async with PostgresLeases("postgresql://nobody@127.0.0.1:9/none", call_ms_max=300) as leases:
+        with pytest.raises(LeaseUnreachableError):
+            await leases.read(ROW)
+
+
+async def test_nobody_takes_nothing(leases: PostgresLeases):
+    with pytest.raises(ValueError, match="has a name"):
+        await leases.take(ROW, "", None, 1, 1)
