@@ -86,6 +86,23 @@ async def transaction(
         raise UnreachableError(f"database: {_first_line(error)}") from error
 
 
+@asynccontextmanager
+async def reading(dsn: str, *, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS) -> AsyncIterator[AsyncConnection]:
+    """One read-only transaction on a connection of its own, for people's questions.
+
+    Raises UnreachableError, and RefusedError when the tables are not there yet.
+    """
+    try:
+        async with await psycopg.AsyncConnection.connect(dsn, **_CONNECT) as connection:
+            await connection.set_read_only(True)
+            await connection.execute(_limits(LOCK_TIMEOUT_MS, statement_timeout_ms))
+            yield connection
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise UnreachableError(f"database: {_first_line(error)}") from error
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+        raise RefusedError(f"database: {_first_line(error)}; run `trimtab db migrate`") from error
+
+
 @contextmanager
 def connect(
     dsn: str, *, lock_timeout_ms: int = LOCK_TIMEOUT_MS, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS

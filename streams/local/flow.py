@@ -4,6 +4,7 @@ Demo, crash tests and benchmarks start it. Tape time stands still until every ac
 observed; `go` then lets prices move. Nothing outlives this process.
 """
 
+import asyncio
 import json
 import os
 import shlex
@@ -13,16 +14,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from schemas.values import plain
 from streams.domain.errors import RefusedError
 from streams.domain.numbers import DECISION, floor_to_step
+from streams.gateways.postgres import AsyncConnection, reading
 from streams.local.broker import Broker
 from streams.local.child import Child
 from streams.local.database import Database
@@ -31,6 +33,7 @@ from streams.local.supervisor import Role, RoleState, Supervisor
 from streams.settings import FILE_VARIABLE, PREFIX, load
 from streams.simulator.tapes.tape import price_at
 
+Rows = TypeVar("Rows")
 ROLES = ("projector", "ledger", "portfolio", "executor", "sequencer", "feed")
 """In the order of starting: who listens comes before who speaks; they stop in the reverse order."""
 
@@ -78,6 +81,7 @@ class Flow:
         self.database: Database | None = None
         self.venue_port = free_port()
         self.control_port = free_port()
+        self.ready = False
         self._venue: Child | None = None
         self.roles = Supervisor(self.directory / "logs", on_event=say)
 
@@ -190,6 +194,15 @@ class Flow:
         if done.returncode:
             raise RefusedError(f"trimtab {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
+
+    def read(self, query: Callable[[AsyncConnection], Awaitable[Rows]]) -> Rows:
+        """One question to the tables, for example `views.portfolios`. Raises UnreachableError and RefusedError."""
+
+        async def run() -> Rows:
+            async with reading(self.database_url) as connection:
+                return await query(connection)
+
+        return asyncio.run(run())
 
     def control(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Ask the venue's control port; POST when there is a body. Raises LocalStackError with its words."""

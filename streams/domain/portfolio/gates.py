@@ -58,7 +58,7 @@ def concerns(stop: TradingStopped, state: PortfolioState) -> bool:
 
 
 def venue_closed(world: World, venue: str) -> bool:
-    """Whether the venue takes no orders now: it says so, its key may not trade, or maintenance was announced."""
+    """Whether the venue takes no orders now: it says so, or maintenance was announced."""
     status = world.statuses.get(venue)
     if status is not None and status.status is not TradingStatus.TRADING:
         return True

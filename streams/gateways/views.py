@@ -1,0 +1,242 @@
+"""What the page and the command line read: one place, so that both show the same.
+
+Every read is one query over the schema `ledger`; amounts are Decimal, times UTC. `orders`, `entries` and `signals` show the
+newest first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from streams.gateways.postgres import AsyncConnection
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class PortfolioView:
+    """A portfolio as it stood when it was last observed. `assets` maps an asset to the fields of `AssetView`, as text."""
+
+    portfolio: str
+    at: datetime
+    reason: str
+    detail: str
+    nav_quote: Decimal | None
+    band: Decimal
+    threshold: Decimal
+    assets: dict[str, dict[str, Any]]
+    decision_number: int
+    time_total_ms: int
+    time_in_band_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderView:
+    """A command as its newest ledger entry leaves it; `shortfall_bp` (above zero: worse than the mid) only when filled."""
+
+    command_id: str
+    account: str
+    portfolio: str
+    symbol: str
+    target_command_id: str | None
+    side: str | None
+    quantity_base: Decimal | None
+    price_limit_quote: Decimal | None
+    price_mid_quote: Decimal | None
+    state: str
+    attempt: int | None
+    client_order_id: str | None
+    filled_base: Decimal
+    filled_quote: Decimal
+    price_average_quote: Decimal | None
+    shortfall_quote: Decimal | None
+    shortfall_bp: Decimal | None
+    cause: str | None
+    flags: list[str]
+    first_at: datetime
+    last_at: datetime
+    trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """One ledger entry, without its postings."""
+
+    account: str
+    sequence: int
+    at: datetime
+    kind: str
+    portfolio: str | None
+    command_id: str | None
+    symbol: str | None
+    side: str | None
+    state: str | None
+    cause: str | None
+    flags: list[str]
+    entry_hash: str
+    trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeadView:
+    """The newest entry of an account's books."""
+
+    account: str
+    sequence: int
+    entry_hash: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HoldingView:
+    """What an account holds of an asset, by the books."""
+
+    account: str
+    asset: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyView:
+    """The newest probe of a venue; `probe_ms` None is a failed one."""
+
+    venue: str
+    at: datetime
+    probe_ms: int | None
+    order_ms: int | None
+    socket_age_ms: int | None
+    clock_offset_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignalView:
+    """One decision, held-back trigger or halt; `body` is the whole message."""
+
+    at: datetime
+    kind: str
+    portfolio: str
+    signal_id: str
+    decision_number: int
+    reason: str | None
+    nav_quote: Decimal | None
+    body: dict[str, Any]
+    trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryView:
+    """A run in a few figures. The shortfall is that of all filled orders together, weighted by what they traded."""
+
+    decisions: int
+    orders: int
+    orders_filled: int
+    fills: int
+    shortfall_bp: Decimal | None
+    shortfall_quote: Decimal | None
+    fees: dict[str, Decimal]
+    held_back: dict[str, int]
+
+
+async def portfolios(connection: AsyncConnection) -> Sequence[PortfolioView]:
+    """Every portfolio that was ever observed."""
+    return await _all(connection, PortfolioView, "SELECT {} FROM ledger.portfolio_state ORDER BY portfolio")
+
+
+async def orders(connection: AsyncConnection, *, limit: int = 50, portfolio: str | None = None) -> Sequence[OrderView]:
+    """The newest commands, of one portfolio or of all."""
+    query = """
+        SELECT {} FROM ledger.orders LEFT JOIN
+            (SELECT command_id, price_average_quote, shortfall_quote, shortfall_bp FROM ledger.order_costs) AS costs
+            USING (command_id)
+        WHERE %(portfolio)s::text IS NULL OR portfolio = %(portfolio)s
+        ORDER BY first_at DESC, command_id LIMIT %(limit)s
+    """
+    return await _all(connection, OrderView, query, portfolio=portfolio, limit=limit)
+
+
+async def entries(connection: AsyncConnection, *, limit: int = 20, account: str | None = None) -> Sequence[EntryView]:
+    """The newest ledger entries, of one account or of all."""
+    query = """
+        SELECT {} FROM ledger.entries WHERE %(account)s::text IS NULL OR account = %(account)s
+        ORDER BY at DESC, account, sequence DESC LIMIT %(limit)s
+    """
+    return await _all(connection, EntryView, query, account=account, limit=limit)
+
+
+async def heads(connection: AsyncConnection) -> Sequence[HeadView]:
+    """The head of each account's chain."""
+    return await _all(connection, HeadView, "SELECT {} FROM ledger.heads ORDER BY account")
+
+
+async def holdings(connection: AsyncConnection) -> Sequence[HoldingView]:
+    """What each account holds, zeros left out."""
+    query = """
+        SELECT {} FROM ledger.balances WHERE ledger_account = 'assets:' || account AND amount <> 0 ORDER BY account, asset
+    """
+    return await _all(connection, HoldingView, query)
+
+
+async def latencies(connection: AsyncConnection) -> Sequence[LatencyView]:
+    """The newest probe of each venue."""
+    return await _all(connection, LatencyView, "SELECT {} FROM ledger.venue_latency ORDER BY venue")
+
+
+async def signals(connection: AsyncConnection, *, limit: int = 50, portfolio: str | None = None) -> Sequence[SignalView]:
+    """The newest signals, of one portfolio or of all."""
+    query = """
+        SELECT {} FROM ledger.signals WHERE %(portfolio)s::text IS NULL OR portfolio = %(portfolio)s
+        ORDER BY at DESC, event_id LIMIT %(limit)s
+    """
+    return await _all(connection, SignalView, query, portfolio=portfolio, limit=limit)
+
+
+async def first_decision(connection: AsyncConnection) -> SignalView | None:
+    """The earliest decision to trade that is projected."""
+    query = "SELECT {} FROM ledger.signals WHERE kind = 'decided' ORDER BY at, decision_number, event_id LIMIT 1"
+    return next(iter(await _all(connection, SignalView, query)), None)
+
+
+async def summary(connection: AsyncConnection) -> SummaryView:
+    """Counts and costs over everything that is projected."""
+    return SummaryView(
+        decisions=await _number(connection, "SELECT count(*) FROM ledger.signals WHERE kind = 'decided'"),
+        orders=await _number(connection, "SELECT count(*) FROM ledger.orders WHERE target_command_id IS NULL"),
+        orders_filled=await _number(connection, "SELECT count(*) FROM ledger.orders WHERE filled_base > 0"),
+        fills=await _number(connection, "SELECT count(*) FROM ledger.fills WHERE kind = 'filled'"),
+        shortfall_bp=await _number(connection, _SHORTFALL_BP),
+        shortfall_quote=await _number(connection, "SELECT sum(shortfall_quote) FROM ledger.order_costs"),
+        fees=dict(await _pairs(connection, _FEES)),
+        held_back=dict(await _pairs(connection, _HELD_BACK)),
+    )
+
+
+_SHORTFALL_BP = "SELECT round(10000 * sum(shortfall_quote) / sum(filled_base * price_mid_quote), 4) FROM ledger.order_costs"
+_FEES = """
+    SELECT fee_asset, sum(fee_amount) FROM ledger.fills WHERE fee_amount <> 0 AND kind = 'filled'
+    GROUP BY fee_asset ORDER BY fee_asset
+"""
+_HELD_BACK = """
+    SELECT reason, count(*) FROM ledger.signals WHERE kind = 'held-back'
+    GROUP BY reason ORDER BY count(*) DESC, reason
+"""
+
+
+async def _all(connection: AsyncConnection, shape: type[Row], query: str, **parameters: Any) -> list[Row]:
+    columns = sql.SQL(", ").join(sql.Identifier(name) for name in shape.__dataclass_fields__)  # type: ignore[attr-defined]
+    async with connection.cursor(row_factory=class_row(shape)) as cursor:
+        await cursor.execute(sql.SQL(query).format(columns), parameters)  # type: ignore[arg-type]
+        return await cursor.fetchall()
+
+
+async def _number(connection: AsyncConnection, query: str) -> Any:
+    row = await (await connection.execute(query.encode())).fetchone()
+    return row[0] if row else None
+
+
+async def _pairs(connection: AsyncConnection, query: str) -> list[tuple[Any, Any]]:
+    return [(row[0], row[1]) for row in await (await connection.execute(query.encode())).fetchall()]
