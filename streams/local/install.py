@@ -169,13 +169,15 @@ def make_environment(machine: Machine, python: str, uv: str) -> str:
     """The virtual environment with the locked packages, their bytecode and the command; says what it took."""
     venv = machine.root / ".venv"
     stamp = venv / "made-from"
-    wanted = hashlib.sha256(f"{machine.root} {machine.output(python, '--version')}".encode())
+    version = machine.output(python, "--version")
+    wanted = hashlib.sha256(f"{machine.root} {version}".encode())
     for name in ("requirements.lock", "pyproject.toml"):
         wanted.update((machine.root / name).read_bytes())
     if stamp.exists() and stamp.read_text() == wanted.hexdigest() and (venv / "bin" / "trimtab").exists():
         return "up to date"
     say("packages", "fetching and compiling (a minute, more on a slow line)")
-    machine.run("uv venv", uv, "venv", "--quiet", "--clear", "--python", python, venv)
+    if version is None or machine.output(venv / "bin" / "python", "--version") != version:
+        machine.run("uv venv", uv, "venv", "--quiet", "--clear", "--python", python, venv)
     target = ["--quiet", "--python", str(venv / "bin" / "python")]
     lock = machine.root / "requirements.lock"
     machine.run("uv pip sync", uv, "pip", "sync", *target, "--require-hashes", "--compile-bytecode", lock)
