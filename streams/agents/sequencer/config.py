@@ -13,6 +13,7 @@ class SequencerConfig:
     `shards`: how many journals there are; this process stands by for each of them. `conflation_step`: the smallest move of
     bid or ask that is news, as a fraction. `heartbeat_ms`: a clock mark at least this often. `batch_floor_ms`: the least
     time between two market batches. `unacked_ms_max`: an append that is not durable for so long ends the process.
+    After `failures_max` take-overs in a row that failed, `retry_ms` apart, the process ends too.
     """
 
     shards: int
@@ -25,3 +26,4 @@ class SequencerConfig:
     in_flight_max: int = 500
     unacked_ms_max: int = 60_000
     failures_max: int = 5
+    retry_ms: int = 1_000

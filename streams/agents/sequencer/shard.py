@@ -27,7 +27,6 @@ log = logging.getLogger("trimtab.sequencer")
 
 _T = TypeVar("_T")
 
-_RETRY_S = 1.0
 _STOP_S = 5.0
 
 
@@ -76,7 +75,7 @@ class ShardSequencer:
                 if self._failures >= self._config.failures_max:
                     raise UnreachableError(f"shard {self._shard}: {self._failures} failures in a row, last: {error}") from error
                 log.warning("shard %d: starting anew with a new epoch: %s", self._shard, error)
-                await self._pause(_RETRY_S)
+                await self._pause(self._config.retry_ms / 1000)
 
     async def _stand_by(self) -> Lease | None:
         """Wait until the lease may be taken; its row as it was seen then."""
