@@ -81,7 +81,7 @@ class PlaceOrder(OrderCommand):
     order_type: OrderType
     time_in_force: TimeInForce
     quantity_base: Quantity
-    price_limit_quote: Price | None
+    price_limit_quote: Price | None = None
     price_mid_quote: Price
     oldest_received_at_ms: TimeMs
     input_age_ms_max: DurationMs
@@ -196,7 +196,7 @@ class OrderIntended(AttemptEvent):
     order_type: OrderType
     time_in_force: TimeInForce
     quantity_base: Quantity
-    price_limit_quote: Price | None
+    price_limit_quote: Price | None = None
     timestamp_ms: TimeMs
     window_ms: DurationMs
 

@@ -98,7 +98,7 @@ class RebalanceDecided(Signal):
     threshold: Weight
     edge_inner: Weight
     band: Weight
-    trigger_asset: Asset | None
+    trigger_asset: Asset | None = None
     assets: dict[Asset, AssetView]
     legs: tuple[Leg, ...]
     debts: tuple[Debt, ...] = ()

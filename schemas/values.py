@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints,
 
 INTEGER_DIGITS_MAX = 20
 FRACTION_DIGITS_MAX = 18
+TEXT_MAX = INTEGER_DIGITS_MAX + FRACTION_DIGITS_MAX + 2  # sign and point
 TIME_MS_MAX = 253_402_300_799_999  # 9999-12-31, the last instant of RFC 3339
 COUNT_MAX = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 
@@ -34,8 +35,10 @@ def exact(value: Any) -> Decimal:
     Raises ValueError for anything else: JSON numbers, NaN, infinity, more than 20 integer or 18 fractional digits.
     """
     if isinstance(value, str):
-        if len(value) > INTEGER_DIGITS_MAX + FRACTION_DIGITS_MAX + 2:
+        if len(value) > TEXT_MAX:
             raise ValueError("a decimal has at most 20 integer and 18 fractional digits")
+        if not value.isascii() or "_" in value or value != value.strip():
+            raise ValueError("a decimal is plain text such as '0.125'")
         try:
             value = Decimal(value)
         except DecimalException as error:

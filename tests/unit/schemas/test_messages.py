@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from pathlib import Path
+from typing import get_args
 
 import jsonschema
 import orjson
@@ -65,6 +66,13 @@ def test_2_1_a_message_survives_the_wire_and_fits_its_published_schema(name: str
     jsonschema.validate(orjson.loads(value), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(orjson.loads(value) | {"surprise": 1}, schema)
+
+
+@pytest.mark.parametrize("name", sorted(FIELDS))
+def test_2_1_absent_optionals_need_no_word_on_the_wire(name: str):
+    """Encoding leaves None out, so a field that may be None must be optional for readers too."""
+    required = {key: field for key, field in MESSAGES[name].model_fields.items() if field.is_required()}
+    assert [key for key, field in required.items() if type(None) in get_args(field.annotation)] == []
 
 
 @pytest.mark.parametrize("name", sorted(FIELDS))
@@ -155,6 +163,9 @@ def _with(**fields: object) -> bytes:
         (TICKER, _with(bid_price_quote="0.0000000000000000001"), WrongShape, "bid_price_quote.*18 fractional"),
         (TICKER, _with(bid_price_quote="-1"), WrongShape, "bid_price_quote.*above zero"),
         (TICKER, _with(bid_price_quote="0"), WrongShape, "bid_price_quote.*above zero"),
+        (TICKER, _with(bid_price_quote="1_0"), WrongShape, "bid_price_quote.*plain text"),
+        (TICKER, _with(bid_price_quote=" 10 "), WrongShape, "bid_price_quote.*plain text"),
+        (TICKER, _with(bid_price_quote="\u0661\u0660"), WrongShape, "bid_price_quote.*plain text"),
         (TICKER, _with(bid_price_quote="ten"), WrongShape, "bid_price_quote.*plain text"),
         (TICKER, _with(bid_price_quote=54012.5), WrongShape, "bid_price_quote.*JSON float"),
         (TICKER, _with(bid_price_quote=None), WrongShape, "bid_price_quote"),
