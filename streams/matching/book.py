@@ -96,11 +96,11 @@ class _Ladder:
 class Book:
     """Both ladders of one symbol."""
 
-    def __init__(self):
+    def __init__(self, ids_from: int = 0):
         self._ladders = {side: _Ladder(side) for side in Side}
         self._changed: dict[tuple[Side, Decimal], None] = {}
-        self._published_id = 0
-        self.update_id = 0
+        self._published_id = ids_from
+        self.update_id = ids_from
 
     def add(self, order: Order) -> None:
         """Let an order rest behind all others of its price."""

@@ -35,9 +35,16 @@ from streams.matching.settlement import NO_FEES, FeeSchedule, needed, settle, sp
 class Market:
     """All books, funds and orders of one venue."""
 
-    def __init__(self, symbols: Iterable[SymbolRules], *, orders_kept_max: int = 100_000, entries_kept_max: int = 1_000_000):
+    def __init__(
+        self,
+        symbols: Iterable[SymbolRules],
+        *,
+        orders_kept_max: int = 100_000,
+        entries_kept_max: int = 1_000_000,
+        ids_from: int = 0,
+    ):
         self.rules = {rules.symbol: rules for rules in symbols}
-        self.books = {symbol: Book() for symbol in self.rules}
+        self.books = {symbol: Book(ids_from) for symbol in self.rules}
         self.funds = Funds()
         self.journal = Journal(entries_kept_max)
         self.register = Register(orders_kept_max)
@@ -45,8 +52,8 @@ class Market:
         """Symbols whose trading is suspended: new orders are refused, cancels pass."""
         self._fees: dict[str, FeeSchedule] = {}
         self._background: dict[str, dict[tuple[Side, Decimal], Order]] = {symbol: {} for symbol in self.rules}
-        self._order_id = 0
-        self._trade_id = 0
+        self._order_id = ids_from
+        self._trade_id = ids_from
 
     def open_account(self, account: str, fees: FeeSchedule = NO_FEES) -> None:
         """Admit a customer with a fee schedule. Raises ValueError for the venue's own names."""
