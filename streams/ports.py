@@ -340,6 +340,10 @@ class VenueStreams(Protocol):
         ...
 
 
+class ProjectionMovedError(Exception):
+    """The tables do not stand where the caller last saw them: they were rebuilt, or somebody else projects too."""
+
+
 class ProjectionStore(Protocol):
     """The tables that people read, and how far they follow the topics. Every call raises UnreachableError when the store
     does not answer in time, and RefusedError when its tables are not what they must be."""
@@ -355,13 +359,15 @@ class ProjectionStore(Protocol):
     async def apply(
         self,
         changes: Sequence[Change],
-        positions: Mapping[tuple[str, int], int],
+        moves: Mapping[tuple[str, int], tuple[int | None, int]],
         repeats: Sequence[tuple[str, int, str]] = (),
     ) -> None:
-        """Write all rows and positions, or nothing. `repeats` are (account, sequence, digest of the value) of entries that
-        lie behind: raises InvariantError when one of them, or a signal, was written before with other bytes.
+        """Write all rows and move the positions, or nothing. `moves` are the next offsets as they were seen last (None: there
+        was none) and as they shall be; raises ProjectionMovedError when one stands elsewhere.
 
-        After UnreachableError nobody knows whether it happened: read `positions` back.
+        `repeats` are (account, sequence, digest of the value) of entries that lie behind: raises InvariantError when one of
+        them, or a signal, was written before with other bytes. After UnreachableError nobody knows whether it happened: read
+        `positions` back.
         """
         ...
 

@@ -1,8 +1,9 @@
 """The projector: folds ledger, signals and probes into the tables that people read. Rows and offsets are one transaction.
 
 Where it stands is in the database and nowhere else: at start, and after every failure whose outcome nobody knows, it reads
-positions and heads back and goes on from there. So a crash, a database restored from an old copy, or a dropped schema only
-mean that more is read again. While the database is away it waits, with growing pauses, and says so once.
+positions and heads back and goes on from there; a batch counts only if the positions still are what it saw. So a crash, a
+database restored from an old copy, a schema dropped under it, or a second projector only mean that more is read again. While
+database or broker are away it waits, with growing pauses, and says so once.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from schemas.venue import VenueLatency
 from streams.agents.deadletter import dead_letter_of
 from streams.domain.errors import RefusedError, UnreachableError
 from streams.domain.ledger.projection import Change, Heads, Origin, of_entry, of_latency, of_signal
-from streams.ports import Clock, Log, LogReader, Output, PositionLostError, ProjectionStore, Record
+from streams.ports import Clock, Log, LogReader, Output, PositionLostError, ProjectionMovedError, ProjectionStore, Record
 from streams.topics import ORDERS_LEDGER, REBALANCE_SIGNALS, VENUE_LATENCY
 
 log = logging.getLogger("trimtab.projector")
@@ -29,7 +30,7 @@ SOURCES: dict[str, type[Message]] = {ORDERS_LEDGER: LedgerEntry, REBALANCE_SIGNA
 
 @dataclass(frozen=True, slots=True)
 class ProjectorConfig:
-    """Bounds: records of one transaction, wait for new records, pauses while the database is away, and when to give up."""
+    """Bounds: records of one transaction, wait for new ones, pauses while database or broker are away, when to give up."""
 
     records_max: int = 2_000
     poll_ms: int = 200
@@ -62,6 +63,8 @@ class Projector:
         self._clock = clock
         self._config = config or ProjectorConfig()
         self._heads = Heads()
+        self._stored: dict[tuple[str, int], int] = {}
+        self._partitions: dict[str, int] = {}
         self._stopping = asyncio.Event()
         self._away_since_ms: int | None = None
         self.entries = 0
@@ -83,16 +86,20 @@ class Projector:
                     pause_ms = self._config.pause_ms_min
             except UnreachableError as error:
                 self._away(error)
-                await self._pause(pause_ms)
-                pause_ms = min(pause_ms * 2, self._config.pause_ms_max)
+            except (ProjectionMovedError, PositionLostError) as error:
+                log.warning("%s; reading back where the tables stand", error)
+            await self._pause(pause_ms)
+            pause_ms = min(pause_ms * 2, self._config.pause_ms_max)
 
     async def _resume(self) -> None:
         """Read back where the tables stand and follow the topics from there."""
-        stored = await self._store.positions()
+        stored = self._stored = await self._store.positions()
         self._heads = Heads(await self._store.heads())
         positions: dict[tuple[str, int], int] = {}
-        for topic in SOURCES:
-            for partition in range(await self._topics.partitions(topic)):
+        if not self._partitions:
+            self._partitions = {topic: await self._topics.partitions(topic) for topic in SOURCES}
+        for topic, count in self._partitions.items():
+            for partition in range(count):
                 place = (topic, partition)
                 positions[place] = stored[place] if place in stored else await self._begin(topic, partition)
         for _ in range(len(positions) + 1):
@@ -123,14 +130,14 @@ class Projector:
         """One poll, one transaction."""
         records = await self._reader.poll(self._config.poll_ms, self._config.records_max)
         if not records:
-            return
+            return self._back()
         batch = self._fold(records)
         for acked in [self._topics.append_nowait(output) for output in batch.dead]:
             await acked
-        await self._store.apply(batch.changes, batch.positions, batch.repeats)
-        if self._away_since_ms is not None:
-            log.warning("database is back after %d ms; nothing was lost", self._clock.boot_ms() - self._away_since_ms)
-            self._away_since_ms = None
+        moves = {place: (self._stored.get(place), next_offset) for place, next_offset in batch.positions.items()}
+        await self._store.apply(batch.changes, moves, batch.repeats)
+        self._stored |= batch.positions
+        return self._back()
 
     def _fold(self, records: Sequence[Record]) -> _Batch:
         batch = _Batch()
@@ -158,6 +165,11 @@ class Projector:
                 batch.changes += of_signal(message, origin)
             case VenueLatency():
                 batch.changes += of_latency(message)
+
+    def _back(self) -> None:
+        if self._away_since_ms is not None:
+            log.warning("projecting again after %d ms; nothing was lost", self._clock.boot_ms() - self._away_since_ms)
+            self._away_since_ms = None
 
     def _away(self, error: UnreachableError) -> None:
         now_ms = self._clock.boot_ms()

@@ -27,6 +27,8 @@ from streams.domain.errors import RefusedError, UnreachableError
 from streams.domain.ledger.projection import MONTHLY
 
 log = logging.getLogger("trimtab.postgres")
+# The pool warns at every try to connect; the role that waits says it once.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 DERIVED = "ledger"
 ADVISORY_LOCK = 0x7472696D746162  # "trimtab"

@@ -5,8 +5,8 @@ what the tables hold. Amounts are added up here only for entries that are new, s
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import errors
@@ -14,7 +14,8 @@ from psycopg_pool import AsyncConnectionPool
 
 from streams.domain.errors import InvariantError, RefusedError
 from streams.domain.ledger.projection import MONTHLY, Change, Head
-from streams.gateways.postgres import AsyncConnection, make_pool, partition_statements, transaction
+from streams.gateways.postgres import ADVISORY_LOCK, AsyncConnection, make_pool, partition_statements, transaction
+from streams.ports import ProjectionMovedError
 
 _ENTRY = (
     "account", "sequence", "at", "kind", "event_id", "portfolio", "command_id", "target_command_id", "client_order_id",
@@ -105,10 +106,10 @@ _STATEMENTS: dict[str, str] = {
 }
 """How each table takes a row, in the order in which tables are locked."""
 
-_OFFSETS = _insert(
-    "projection_offsets",
-    ("topic", "partition", "next_offset"),
-    "ON CONFLICT (topic, partition) DO UPDATE SET next_offset = EXCLUDED.next_offset",
+_FIRST_MOVE = _insert("projection_offsets", ("topic", "partition", "next_offset"), "ON CONFLICT DO NOTHING").encode()
+_MOVE = (
+    b"UPDATE ledger.projection_offsets SET next_offset = %(next_offset)s"
+    b" WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(seen)s"
 )
 
 
@@ -134,6 +135,7 @@ class PostgresProjection:
 
     async def positions(self) -> dict[tuple[str, int], int]:
         """See the port."""
+        self._months.clear()  # the schema may have been made anew since
         async with transaction(self._opened()) as connection:
             cursor = await _checked(connection, "SELECT topic, partition, next_offset FROM ledger.projection_offsets")
             return {(topic, partition): next_offset for topic, partition, next_offset in await cursor.fetchall()}
@@ -147,37 +149,28 @@ class PostgresProjection:
     async def apply(
         self,
         changes: Sequence[Change],
-        positions: Mapping[tuple[str, int], int],
+        moves: Mapping[tuple[str, int], tuple[int | None, int]],
         repeats: Sequence[tuple[str, int, str]] = (),
     ) -> None:
         """See the port."""
-        await self._ensure_months(changes)
+        months = {(change.row["at"].year, change.row["at"].month) for change in changes if change.table in MONTHLY}
         rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for change in changes:
             rows[change.table].append(change.row)
         try:
             async with transaction(self._opened()) as connection, connection.cursor() as cursor:
+                await _move(cursor, moves)
+                await _ensure_months(connection, months - self._months)
                 for table, statement in _STATEMENTS.items():
                     if table in rows:
-                        await cursor.executemany(statement, rows[table])
-                await _check_signals(cursor, rows["signals"])
+                        await cursor.executemany(statement.encode(), rows[table])
+                await _check_signals(cursor, rows.get("signals", ()))
                 await _check_repeats(cursor, repeats)
-                offsets = [{"topic": t, "partition": p, "next_offset": o} for (t, p), o in sorted(positions.items())]
-                await cursor.executemany(_OFFSETS, offsets)
         except (errors.ProgrammingError, errors.NotSupportedError) as error:
             raise _drifted(error) from error
         except (errors.DataError, errors.IntegrityError) as error:
             raise InvariantError(f"projection: the database does not take a row: {error}") from error
-
-    async def _ensure_months(self, changes: Sequence[Change]) -> None:
-        moments = (change.row["at"] for change in changes if change.table in MONTHLY)
-        missing = {(at.year, at.month) for at in moments} - self._months
-        if not missing:
-            return
-        async with transaction(self._opened()) as connection:
-            for statement in partition_statements(missing):
-                await _checked(connection, statement)
-        self._months |= missing
+        self._months |= months
 
     def _opened(self) -> AsyncConnectionPool[AsyncConnection]:
         if self._pool is None:
@@ -185,11 +178,29 @@ class PostgresProjection:
         return self._pool
 
 
-async def _checked(connection: AsyncConnection, statement: Any) -> psycopg.AsyncCursor[tuple[Any, ...]]:
+async def _ensure_months(connection: AsyncConnection, months: Set[tuple[int, int]]) -> None:
+    """Make the partitions of these months, one projector after the other."""
+    if not months:
+        return
+    await connection.execute("SELECT pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))
+    for statement in partition_statements(months):
+        await connection.execute(statement)
+
+
+async def _checked(connection: AsyncConnection, statement: LiteralString) -> psycopg.AsyncCursor[tuple[Any, ...]]:
     try:
         return await connection.execute(statement)
     except errors.ProgrammingError as error:
         raise _drifted(error) from error
+
+
+async def _move(cursor: psycopg.AsyncCursor[Any], moves: Mapping[tuple[str, int], tuple[int | None, int]]) -> None:
+    """Move the positions first: their rows are then locked, and whoever else projects finds them moved."""
+    for (topic, partition), (seen, next_offset) in sorted(moves.items()):
+        row = {"topic": topic, "partition": partition, "next_offset": next_offset, "seen": seen}
+        await cursor.execute(_FIRST_MOVE if seen is None else _MOVE, row)
+        if cursor.rowcount != 1:
+            raise ProjectionMovedError(f"{topic}:{partition} does not stand at {seen} in the tables")
 
 
 async def _check_signals(cursor: psycopg.AsyncCursor[Any], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -223,5 +234,5 @@ async def _check_repeats(cursor: psycopg.AsyncCursor[Any], repeats: Sequence[tup
 def _drifted(error: Exception) -> RefusedError:
     return RefusedError(
         f"projection: the schema `ledger` is not what this program made: {str(error).splitlines()[0]}; "
-        "run `trimtab migrate`, or drop the schema and let it be rebuilt"
+        "run `trimtab db migrate`, or drop the schema and let it be rebuilt"
     )

@@ -140,6 +140,7 @@ class SummaryView:
     shortfall_quote: Decimal | None
     fees: dict[str, Decimal]
     held_back: dict[str, int]
+    filled_by_portfolio: dict[str, int]
 
 
 async def portfolios(connection: AsyncConnection) -> Sequence[PortfolioView]:
@@ -212,6 +213,7 @@ async def summary(connection: AsyncConnection) -> SummaryView:
         shortfall_quote=await _number(connection, "SELECT sum(shortfall_quote) FROM ledger.order_costs"),
         fees=dict(await _pairs(connection, _FEES)),
         held_back=dict(await _pairs(connection, _HELD_BACK)),
+        filled_by_portfolio=dict(await _pairs(connection, _FILLED)),
     )
 
 
@@ -220,6 +222,7 @@ _FEES = """
     SELECT fee_asset, sum(fee_amount) FROM ledger.fills WHERE fee_amount <> 0 AND kind = 'filled'
     GROUP BY fee_asset ORDER BY fee_asset
 """
+_FILLED = "SELECT portfolio, count(*) FROM ledger.orders WHERE filled_base > 0 GROUP BY portfolio ORDER BY portfolio"
 _HELD_BACK = """
     SELECT reason, count(*) FROM ledger.signals WHERE kind = 'held-back'
     GROUP BY reason ORDER BY count(*) DESC, reason
