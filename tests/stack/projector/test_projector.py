@@ -17,7 +17,8 @@ from streams.gateways import postgres
 from streams.local.broker import Broker
 from streams.local.database import Database
 from streams.topics import REBALANCE_SIGNALS, dead_letter
-from tests.stack.projector.stage import Stage, books, probe, probes, signal, signals, stage
+from tests.stack.projector.stage import Stage, stage
+from tests.unit.ledger.messages import books, probe, probes, signal, signals
 from tests.unit.ledger.story import START_MS, TRACE
 
 

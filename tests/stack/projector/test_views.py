@@ -11,7 +11,8 @@ from streams.domain.ids import digest_id
 from streams.gateways import views
 from streams.gateways.postgres import AsyncConnection
 from streams.local.broker import Broker
-from tests.stack.projector.stage import books, probes, signals, stage
+from tests.stack.projector.stage import stage
+from tests.unit.ledger.messages import books, probes, signals
 
 
 @dataclass
