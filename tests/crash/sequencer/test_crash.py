@@ -22,11 +22,11 @@ from streams.gateways.postgres import migrations
 from streams.local.broker import Broker
 from streams.local.child import Child
 from streams.local.database import Database
+from streams.ports import Record
 from streams.topics import MARKET_TICKERS, PORTFOLIO_JOURNAL, dead_letter
 from tests.crash.sequencer.sources import SYMBOLS, Sources
 from tests.crash.sequencer.worker import Plan
 from tests.stack.sequencer.installation import Installation, portfolio
-from tests.stack.sequencer.recount import Recount
 
 log = logging.getLogger("crash.sequencer")
 
@@ -211,7 +211,8 @@ async def _the_broker_goes_away_and_comes_back(rig: Rig) -> None:
 
 
 async def _judge(rig: Rig, paused: set[int]) -> None:
-    found = [await rig.installation.counted(shard) for shard in range(SHARDS)]
+    sources = await rig.installation.sources()
+    found = [await rig.installation.counted(shard, sources) for shard in range(SHARDS)]
     ends = await rig.installation.ends()
     garbage = rig.sources.written["garbage"]
     for shard, account in enumerate(("first", "second")):
@@ -225,23 +226,14 @@ async def _judge(rig: Rig, paused: set[int]) -> None:
         assert min(one.totals[part] for part in ("conflated", "stale", "repeated", "not_needed")) > 0, one.totals
     late = {value["epoch"] for one in found for _, _, value in one.ignored}
     assert late & paused, "the paused owner wrote nothing late: the pause missed its place"
-    await _judge_dead_letters(rig, found, garbage)
+    await _judge_dead_letters(rig, sources, garbage)
 
 
-async def _judge_dead_letters(rig: Rig, found: list[Recount], garbage: int) -> None:
-    letters = await rig.installation.records(dead_letter(MARKET_TICKERS, "sequencer"), 0)
-    places = {
-        (
-            letter.header("trimtab-journal"),
-            letter.header("__connect.errors.partition"),
-            letter.header("__connect.errors.offset"),
-        )
-        for letter in letters
-    }
+async def _judge_dead_letters(rig: Rig, sources: dict[str, dict[int, Record]], garbage: int) -> None:
+    places = set()
+    for letter in await rig.installation.records(dead_letter(MARKET_TICKERS, "sequencer"), 0):
+        names = ("trimtab-journal", "__connect.errors.partition", "__connect.errors.offset")
+        journal_name, partition, offset = ((letter.header(name) or b"").decode() for name in names)
+        assert letter.value == sources[f"{MARKET_TICKERS}:{partition}"][int(offset)].value
+        places.add((journal_name, partition, offset))
     assert len(places) == garbage * SHARDS > 0
-    for letter in letters:
-        partition, offset = letter.header("__connect.errors.partition"), letter.header("__connect.errors.offset")
-        assert partition is not None
-        assert offset is not None
-        source = (await rig.installation.log.read(MARKET_TICKERS, int(partition), int(offset), int(offset) + 1))[0]
-        assert letter.value == source.value

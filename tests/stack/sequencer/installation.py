@@ -90,14 +90,18 @@ class Installation:
             for partition in range(await self.log.partitions(topic))
         }
 
-    async def counted(self, shard: int) -> Recount:
-        """A recount of the shard's whole journal against the sources as they are now."""
-        journal = await self.records(PORTFOLIO_JOURNAL, shard)
-        sources = {}
+    async def sources(self) -> dict[str, dict[int, Record]]:
+        """Every record of every source partition now, by offset."""
+        found = {}
         for source in await self.ends():
             topic, _, partition = source.rpartition(":")
-            sources[source] = {record.offset: record for record in await self.records(topic, int(partition))}
-        return recount(journal, sources)
+            found[source] = {record.offset: record for record in await self.records(topic, int(partition))}
+        return found
+
+    async def counted(self, shard: int, sources: dict[str, dict[int, Record]] | None = None) -> Recount:
+        """A recount of the shard's whole journal against its sources, as they are now unless they are given."""
+        journal = await self.records(PORTFOLIO_JOURNAL, shard)
+        return recount(journal, await self.sources() if sources is None else sources)
 
     async def all_counted(self, shard: int) -> bool:
         """Whether the journal has counted every source up to its present end."""
