@@ -52,11 +52,12 @@ def demo(seconds: int | None, start: str, speed: int, config: Path) -> None:
                 _start(flow)
                 _watch(flow, seconds)
             except Stopped:
+                if not flow.ready:
+                    raise
                 _say("stopping")
             ended = datetime.now(UTC)
-            if flow.ready:
-                _settle(flow)
-                _summarise(flow, plan, ended)
+            _settle(flow)
+            _summarise(flow, plan, ended)
     except Stopped:
         _say("stopped before it was ready")
         sys.exit(130)
@@ -168,9 +169,12 @@ def _summarise(flow: Flow, plan: VenuePlan, ended: datetime) -> None:
     click.echo(f"  fees             {fees or 'none'}")
     for row in portfolios:
         within = f"{Decimal(100) * row.time_in_band_ms / row.time_total_ms:.2f} %" if row.time_total_ms else "no time"
-        click.echo(f"  {row.portfolio:<16} in its band {within} of {row.time_total_ms / 1000:.0f} s, now {row.reason}")
+        filled = summary.filled_by_portfolio.get(row.portfolio, 0)
+        standing = f"in its band {within} of {row.time_total_ms / 1000:.0f} s"
+        click.echo(f"  {row.portfolio:<16} {row.decision_number} decisions, {filled} filled orders, {standing}")
     held = ", ".join(f"{reason} {count}" for reason, count in summary.held_back.items())
     click.echo(f"  held back        {held or 'nothing'}")
+    click.echo(f"  verified         {flow.trimtab('verify').splitlines()[-1]}: venue's journal, topics and tables agree")
 
 
 def _cause(first: views.SignalView, quote: str, plan: VenuePlan) -> str:
