@@ -95,7 +95,9 @@ def _sequencer(settings: Settings, instance: str) -> int:
     async def build(stack: AsyncExitStack) -> Agent:
         connection = settings.kafka.connection()
         leases = await stack.enter_async_context(PostgresLeases(settings.database.lease_dsn()))
-        config = SequencerConfig(shards=settings.shards, heartbeat_ms=settings.heartbeat_ms)
+        config = SequencerConfig(
+            shards=settings.shards, conflation_step=settings.conflation_step(), heartbeat_ms=settings.heartbeat_ms
+        )
         return Sequencer(
             config,
             open_log=lambda: _started(KafkaLog(connection)),

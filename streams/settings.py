@@ -22,6 +22,8 @@ from streams.ports import KafkaConnection
 PREFIX = "TRIMTAB_"
 FILE_VARIABLE = "TRIMTAB_CONFIG"
 FILE_DEFAULT = "trimtab.toml"
+BAND_NARROW = Decimal("0.005")
+CONFLATION_PARTS = 40
 
 
 def _text_or_integer(value: Any) -> Any:
@@ -210,6 +212,11 @@ class Settings(BaseSettings):
     venues: dict[Name, VenueSettings] = {}
     accounts: dict[Name, AccountSettings] = {}
     portfolios: dict[Name, PortfolioSettings] = {}
+
+    def conflation_step(self) -> Decimal:
+        """The smallest move of a price that is news: a fortieth of the narrowest band that this file proposes."""
+        bands = [portfolio.policy.band for portfolio in self.portfolios.values()]
+        return min(bands, default=BAND_NARROW) / CONFLATION_PARTS
 
     @classmethod
     def settings_customise_sources(  # noqa: D102  documented by the library
