@@ -124,6 +124,7 @@ lives = st.builds(Life, st.integers(0, 2**32), st.integers(1, 60))
 @given(lives)
 @settings(max_examples=25, deadline=None)
 def test_the_same_journal_gives_the_same_bytes_wherever_it_is_taken_up_and_whatever_is_screened(life: Life):
+    """A snapshot after every record makes each step work on a copy: changing the shard in place comes to the same."""
     said, state = life.story.said, snapshot.dump(life.story.shard)
 
     for load_every, screened in ((None, True), (1, True), (7, True), (None, False)):

@@ -1,16 +1,15 @@
 """What every plan obeys, whatever the portfolio: zero sums, no crossing, no growth, the venue's rules, the funds."""
 
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from schemas.orders import Side
 from streams.domain.numbers import floor_to_step
 from streams.domain.portfolio.funds import cost_at_cap, spendable_quote
 from streams.domain.portfolio.plan import inner_edge, make_plan, netted
-from streams.domain.portfolio.state import World
 from streams.domain.portfolio.threshold import triggered
 from streams.domain.portfolio.valuation import look, value
 from tests.unit.portfolio.story import Story, created, key, limits, policy, targets
@@ -22,6 +21,7 @@ drifts = st.integers(-300, 300).map(lambda n: Decimal(n).scaleb(-4))
 prices = st.integers(1, 10**7).map(lambda n: Decimal(n).scaleb(-2))
 
 
+@settings(deadline=None)
 @given(st.lists(drifts, min_size=1, max_size=4), st.sampled_from([0, 1]))
 def test_after_a_plan_every_drift_is_within_the_threshold_and_none_crossed_zero_or_grew(xs: list[Decimal], quote_only: int):
     before = dict(zip(ASSETS, xs, strict=False))
@@ -37,6 +37,7 @@ def test_after_a_plan_every_drift_is_within_the_threshold_and_none_crossed_zero_
     assert all(abs(after[a]) <= abs(before[a]) and after[a] * before[a] >= 0 for a in before)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 10**9), min_size=2, max_size=5),
     st.lists(prices, min_size=4, max_size=4),
@@ -57,40 +58,67 @@ def test_drifts_and_weights_sum_exactly(units: list[int], marks: list[Decimal], 
     assert sum(valued.weights.values()) == 1
 
 
-@st.composite
-def portfolios(draw: st.DrawFn) -> tuple[World, Story]:
+@dataclass(frozen=True)
+class Drawn:
     """A portfolio with two risky assets somewhere around its targets, at odd prices under odd rules."""
-    marks = {"BTC": draw(prices) + 1, "ETH": draw(prices) + 1}
-    first, second = draw(st.integers(1, 60)), draw(st.integers(1, 39))
-    shares = {"BTC": Decimal(first) / 100, "ETH": Decimal(second) / 100}
-    nav = Decimal(draw(st.integers(50, 10**7)))
-    story = Story()
-    story.control(created())
-    story.control(targets(BTC=str(shares["BTC"]), ETH=str(shares["ETH"])))
-    story.control(policy())
-    story.control(limits(order_notional_max=Decimal(draw(st.integers(1, 1000))).scaleb(-3)))
-    for asset in shares:
-        steps: dict[str, Any] = {
-            "price_tick_quote": Decimal(draw(st.sampled_from(["0.01", "0.5", "0.000001"]))),
-            "quantity_step_base": Decimal(draw(st.sampled_from(["0.00001", "0.001", "2.5"]))),
-            "notional_min_quote": Decimal(draw(st.sampled_from(["1", "5", "100"]))),
+
+    marks: tuple[Decimal, Decimal]
+    shares: tuple[int, int]
+    nav: int
+    off: tuple[int, int]
+    order_max: int
+    tick: str
+    step: str
+    notional_min: str
+
+    def story(self) -> Story:
+        """The portfolio as it stands before it decides anything."""
+        marks = dict(zip(("BTC", "ETH"), self.marks, strict=True))
+        shares = {asset: Decimal(n) / 100 for asset, n in zip(marks, self.shares, strict=True)}
+        story = Story()
+        story.control(created())
+        story.control(targets(BTC=str(shares["BTC"]), ETH=str(shares["ETH"])))
+        story.control(policy())
+        story.control(limits(order_notional_max=Decimal(self.order_max).scaleb(-3)))
+        for asset in shares:
+            story.rules(
+                f"{asset}/USDT",
+                price_tick_quote=Decimal(self.tick),
+                quantity_step_base=Decimal(self.step),
+                notional_min_quote=Decimal(self.notional_min),
+            )
+        totals = {
+            asset: floor_to_step(self.nav * shares[asset] * (1 + Decimal(off).scaleb(-4)) / mark, Decimal("1e-8"))
+            for (asset, mark), off in zip(marks.items(), self.off, strict=True)
         }
-        story.rules(f"{asset}/USDT", **steps)
-    off = {asset: 1 + Decimal(draw(st.integers(-300, 300))).scaleb(-4) for asset in shares}
-    totals = {asset: floor_to_step(nav * share * off[asset] / marks[asset], Decimal("1e-8")) for asset, share in shares.items()}
-    totals["USDT"] = max(floor_to_step(nav - sum(totals[a] * marks[a] for a in shares), Decimal("1e-8")), Decimal(0))
-    story.opened("alpha-main", "alpha", totals)
-    story.stop("all")  # so that nothing is decided yet
-    story.mark({f"{asset}/USDT": mark for asset, mark in marks.items()})
-    story.shard.world.stops.clear()
-    return story.shard.world, story
+        rest = self.nav - sum((totals[asset] * mark for asset, mark in marks.items()), Decimal(0))
+        story.opened("alpha-main", "alpha", totals | {"USDT": max(floor_to_step(rest, Decimal("1e-8")), Decimal(0))})
+        story.stop("all")
+        story.mark({f"{asset}/USDT": mark for asset, mark in marks.items()})
+        story.shard.world.stops.clear()
+        return story
 
 
-@given(portfolios())
-def test_orders_obey_the_rules_the_funds_and_the_side_of_the_drift(drawn: tuple[World, Story]):
-    world, story = drawn
-    state = story.portfolio()
+portfolios = st.builds(
+    Drawn,
+    marks=st.tuples(prices, prices),
+    shares=st.tuples(st.integers(20, 60), st.integers(5, 39)),
+    nav=st.integers(50, 10**7),
+    off=st.tuples(st.integers(-1000, 1000), st.integers(-1000, 1000)),
+    order_max=st.integers(1, 1000),
+    tick=st.sampled_from(["0.01", "0.5", "0.000001"]),
+    step=st.sampled_from(["0.00001", "0.001", "2.5"]),
+    notional_min=st.sampled_from(["1", "5", "100"]),
+)
+
+
+@given(portfolios)
+@settings(deadline=None)
+def test_orders_obey_the_rules_the_funds_and_the_side_of_the_drift(drawn: Drawn):
+    story = drawn.story()
+    world, state = story.shard.world, story.portfolio()
     sight = look(world, state)
+    assume(sight is not None)
     assert sight is not None
     assets = triggered(sight.fills, sight.outcomes, THRESHOLD)
     assume(assets)

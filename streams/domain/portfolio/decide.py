@@ -40,18 +40,18 @@ def consider(world: World, state: PortfolioState) -> tuple[PortfolioState, list[
     """The state after one look at `world.time_ms`, what is said, and until when another look can be spared."""
     said: list[Message] = []
     state = _forget_voided(world, state)
-    state = replace_if(_say(said, state, _alarmed(world, state)), alarms=())
+    state = _changed_to(_say(said, state, _alarmed(world, state)), alarms=())
     state = _say(said, state, _halt_cancels(world, state))
     sight = look(world, state)
     if sight is not None and state.limits is not None:
-        state = replace_if(state, limits_due=False)
+        state = _changed_to(state, limits_due=False)
     closed = first_closed(world, state, sight)
     if state.waiting:
         state = _say(said, state, _released(world, state, sight, closed))
         state = _plan_over(world, state, closed)
         sight = look(world, state)
     within = None if sight is None or state.policy is None else drift_max(sight.fills) <= state.policy.band
-    state = replace_if(state, time_in_band=seen(state.time_in_band, world.time_ms, within))
+    state = _changed_to(state, time_in_band=seen(state.time_in_band, world.time_ms, within))
     why = closed
     if why is None and sight is not None:
         why, messages = _decided(world, state, sight)
@@ -60,17 +60,10 @@ def consider(world: World, state: PortfolioState) -> tuple[PortfolioState, list[
     if sight is not None:
         state = _say(said, state, _held_back(world, state, why, sight))
     if why.reason is Reason.WITHIN_BAND:
-        state = replace_if(state, rounds=0, held_back=None)
+        state = _changed_to(state, rounds=0, held_back=None)
     if state.policy is not None and world.time_ms >= _observe_at_ms(state):
         state = _say(said, state, [signals.observed(world, state, why, sight)])
     return state, said, _watch(world, state, sight, why)
-
-
-def replace_if(state: PortfolioState, **changes: object) -> PortfolioState:
-    """`replace`, but the very same object when nothing changes."""
-    if all(getattr(state, name) == value for name, value in changes.items()):
-        return state
-    return replace(state, **changes)  # type: ignore[arg-type]
 
 
 def _say(said: list[Message], state: PortfolioState, messages: Iterable[Message]) -> PortfolioState:
@@ -180,18 +173,27 @@ def _held_back(world: World, state: PortfolioState, why: Closed, sight: Sight) -
 
 
 def _forget_voided(world: World, state: PortfolioState) -> PortfolioState:
-    """Voided commands whose answer has not come and cannot be expected any more."""
+    """Without the voided commands whose answer has not come and cannot be expected any more."""
+    if not state.orders and not state.cancels:
+        return state
     orders = {
         key: order for key, order in state.orders.items() if not _forgotten(world, order.voided, order.command.admit_by_ms)
     }
     cancels = {
         key: cancel for key, cancel in state.cancels.items() if not _forgotten(world, cancel.voided, cancel.command.admit_by_ms)
     }
-    return replace_if(state, orders=orders, cancels=cancels)
+    return _changed_to(state, orders=orders, cancels=cancels)
 
 
 def _forgotten(world: World, voided: bool, admit_by_ms: int) -> bool:
     return voided and world.time_ms > admit_by_ms + UNANSWERED_MS
+
+
+def _changed_to(state: PortfolioState, **changes: object) -> PortfolioState:
+    """`replace`, but the very same object when nothing changes."""
+    if all(getattr(state, name) == value for name, value in changes.items()):
+        return state
+    return replace(state, **changes)  # type: ignore[arg-type]
 
 
 def _observe_at_ms(state: PortfolioState) -> int:

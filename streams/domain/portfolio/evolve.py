@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TypeVar
 
-from schemas.control import ControlEvent, PolicySet, PortfolioLimitsSet, ShardAssigned, TargetsSet
+from schemas.control import PolicySet, PortfolioLimitsSet, ShardAssigned, TargetsSet
 from schemas.envelope import Message
 from schemas.ledger import EntryKind, Flag, LedgerEntry, OrderState
 from schemas.orders import CancelOrder, PlaceOrder, Side
@@ -39,6 +39,8 @@ from streams.domain.portfolio.timing import pause_ms
 
 REJECTIONS_MAX = 3
 REJECTIONS_WINDOW_MS = 60_000
+Steering = TargetsSet | PolicySet | PortfolioLimitsSet | ShardAssigned
+"""What an operator sets for one portfolio."""
 _ZERO = Decimal(0)
 Value = TypeVar("Value")
 
@@ -80,7 +82,7 @@ def told(state: PortfolioState, message: Message) -> PortfolioState:
             raise ValueError(f"a portfolio does not say {type(message).__name__}")
 
 
-def steered(state: PortfolioState, event: ControlEvent, shard: int) -> PortfolioState:
+def steered(state: PortfolioState, event: Steering, shard: int) -> PortfolioState:
     """The state after an operator's event about this portfolio. Raises ValueError on targets that cannot be traded."""
     match event:
         case TargetsSet():
@@ -90,10 +92,8 @@ def steered(state: PortfolioState, event: ControlEvent, shard: int) -> Portfolio
             return replace(state, policy=event)
         case PortfolioLimitsSet():
             return replace(state, limits=event)
-        case ShardAssigned():
-            return replace(state, leaving_to=None if event.shard == shard else event.shard)
         case _:
-            return state
+            return replace(state, leaving_to=None if event.shard == shard else event.shard)
 
 
 def booked(state: PortfolioState, entry: LedgerEntry, now_ms: int) -> PortfolioState:

@@ -39,13 +39,11 @@ def open_accounts(world: World, state: PortfolioState) -> dict[str, Account]:
 
 
 def stopped_accounts(world: World, state: PortfolioState, kinds: Collection[StopKind]) -> dict[str, str]:
-    """The accounts stopped by a stop of these kinds, each with the id of one halt that names it."""
-    stopped: dict[str, str] = {}
-    if state.quarantine is not None and StopKind.HALT in kinds:
-        stopped |= dict.fromkeys(state.accounts, state.quarantine)
+    """The accounts stopped by the portfolio's own halts or by an operator's stop of these kinds, each with the id of one
+    halt that names it."""
+    stopped = {} if state.quarantine is None else dict.fromkeys(state.accounts, state.quarantine)
     for halt_id, halt in sorted(state.halts.items()):
-        if StopKind.HALT in kinds:
-            stopped |= {name: halt_id for name in state.accounts if halt.account in (None, name)}
+        stopped |= {name: halt_id for name in state.accounts if halt.account in (None, name)}
     for halt_id, stop in sorted(world.stops.items()):
         if stop.kind in kinds:
             stopped |= {name: halt_id for name, account in state.accounts.items() if _concerns(stop, state, name, account)}

@@ -11,6 +11,7 @@ A bucket counts as long as any part of it lies in the window.
 from decimal import Decimal
 
 from schemas.control import PortfolioLimitsSet
+from schemas.values import plain
 from streams.domain.numbers import DECISION, MONEY, wire
 from streams.domain.portfolio import reasons
 from streams.domain.portfolio.state import Alarm, PortfolioState, Traded
@@ -51,7 +52,7 @@ def crossed(state: PortfolioState, limits: PortfolioLimitsSet, now_ms: int, nav_
     ):
         fraction = DECISION.divide(amount, nav_quote)
         if fraction > limit:
-            return Alarm(cause, f"{wire(fraction):f} of net asset value, limit {limit:f}")
+            return Alarm(cause, f"{plain(wire(fraction))} of net asset value, limit {plain(limit)}")
     return None
 
 

@@ -7,6 +7,10 @@ order: prices (as market batches), ledger entries, venue rules and status, and w
     2. every portfolio that this can matter to takes a look (`decide.consider`) and says what follows: a rebalance with its
        orders, why it holds one back, a halt with its cancels, or how it stands.
 
+Where it refuses to trade: `gates` (what must be provably true, as a list in order), `threshold` (what is not worth a trade),
+`plan` and `limits` (what is too small, too large or cannot be paid). Each refusal of a wanted trade is a RebalanceHeldBack
+with its `Reason`, said once. Past this point the executor refuses on its own.
+
 There is no clock here: the time is the record's `sequenced_at_ms`. There is no randomness and no I/O: the same journal gives
 the same messages, to the byte, on every machine. Holdings are what the ledger booked, never what we hope an order did.
 
@@ -20,7 +24,17 @@ from decimal import localcontext
 
 from schemas.account import AccountBalances
 from schemas.codec import DecodeError, decode
-from schemas.control import ControlEvent, MaintenanceScheduled, PortfolioCreated, TradingResumed, TradingStopped
+from schemas.control import (
+    ControlEvent,
+    MaintenanceScheduled,
+    PolicySet,
+    PortfolioCreated,
+    PortfolioLimitsSet,
+    ShardAssigned,
+    TargetsSet,
+    TradingResumed,
+    TradingStopped,
+)
 from schemas.envelope import Message
 from schemas.journal import (
     Input,
@@ -130,10 +144,11 @@ def _take_control(shard: Shard, event: ControlEvent) -> list[Message]:
         case MaintenanceScheduled():
             world.maintenance = (*(window for window in world.maintenance if window.to_ms > world.time_ms), event)
             return _looked(shard, _on_venue(shard, event.venue))
-        case _:
-            name = getattr(event, "portfolio", None)
-            names = [name] if name in shard.portfolios else []
+        case TargetsSet() | PolicySet() | PortfolioLimitsSet() | ShardAssigned():
+            names = [event.portfolio] if event.portfolio in shard.portfolios else []
             return _changed(shard, names, lambda state: evolve.steered(state, event, shard.number))
+        case _:
+            return []  # account limits, flows and keys are the executor's
 
 
 def _created(shard: Shard, event: PortfolioCreated) -> list[Message]:

@@ -21,6 +21,7 @@ from tests.unit.portfolio.story import (
     policy,
     reason_now,
     sells,
+    state_of,
     targets,
 )
 
@@ -155,9 +156,9 @@ def test_plans_that_fill_nothing_are_tried_at_growing_distances():
         order = orders(said)[0]
         story.executed(order, Decimal(0))
         begun = story.now_ms
-        said = story.mark(after_ms=100)
+        said = story.mark(after_ms=1_000)
         while not orders(said):
-            said = story.mark(after_ms=100)
+            said = story.mark(after_ms=1_000)
         waits.append(story.now_ms - begun)
     assert waits == [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]
 
@@ -220,6 +221,15 @@ def test_time_in_band_is_the_share_of_journal_time_within_the_band():
     assert story.portfolio().observed_at_ms == story.now_ms > START_MS
 
 
+def test_a_drift_between_a_narrow_band_and_the_threshold_is_outside_and_not_traded():
+    story = at_rest(band=Decimal("0.003"))
+
+    assert not orders(story.mark({"BTC/USDT": Decimal(50_800)}, after_ms=9_000))  # drift 0.00395
+    assert not orders(story.mark({"BTC/USDT": Decimal(50_100)}, after_ms=500))
+
+    assert state_of(story).time_in_band_ms == state_of(story).time_total_ms - 500
+
+
 def test_two_accounts_sell_where_the_asset_is_held_and_buy_where_the_money_is():
     story = Story()
     accounts = {"alpha-main": "binance", "alpha-side": "binance"}
@@ -236,6 +246,19 @@ def test_two_accounts_sell_where_the_asset_is_held_and_buy_where_the_money_is():
     decided = only(RebalanceDecided, said)
     assert [(leg.account, leg.side.value) for leg in decided.legs] == [("alpha-side", "sell"), ("alpha-side", "buy")]
     assert story.portfolio().waiting
+
+
+def test_an_asset_without_a_target_is_neither_valued_nor_traded():
+    story = Story()
+    for event in (created(), targets(), policy(), limits()):
+        story.control(event)
+    for symbol in PRICES:
+        story.rules(symbol)
+    story.opened("alpha-main", "alpha", on_target() | {"BNB": Decimal(100)})
+    story.mark(PRICES)
+
+    assert state_of(story).nav_quote == 100_000
+    assert set(state_of(story).assets) == {"BTC", "ETH", "USDT"}
 
 
 def test_prices_come_from_the_venue_of_the_first_account():

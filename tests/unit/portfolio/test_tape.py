@@ -2,6 +2,7 @@
 mid a second later."""
 
 from decimal import Decimal
+from functools import cache
 
 from schemas.envelope import Message
 from schemas.orders import PlaceOrder, Side
@@ -19,6 +20,7 @@ SHARES = {
 }
 
 
+@cache
 def played() -> tuple[Story, list[Message]]:
     tape, story, said = Tape(), Story(), list[Message]()
     prices = prices_at(tape, 0)

@@ -1,12 +1,14 @@
 """An order whose outcome nobody knows: its symbol is blocked, its funds are reserved, the rest trades only if it must under
 every outcome."""
 
+from dataclasses import replace
 from decimal import Decimal
 
+from schemas.orders import Side
 from schemas.rebalance import Reason, RebalanceDecided, RebalanceHeldBack
 from streams.domain.portfolio.funds import sellable_base, spendable_quote
 from streams.domain.portfolio.valuation import look
-from tests.unit.portfolio.story import Story, at_rest, buys, only, orders, sells, targets
+from tests.unit.portfolio.story import Story, at_rest, buys, only, orders, reason_now, sells, targets
 
 BTC_UP = {"BTC/USDT": Decimal(51_300)}
 
@@ -24,6 +26,27 @@ def test_the_symbol_of_an_unknown_order_is_blocked():
 
     assert not orders(said)
     assert only(RebalanceHeldBack, said).reason is Reason.UNKNOWN_ORDER
+
+
+def test_what_only_the_blocked_asset_could_bring_back_waits():
+    story = unknown_sell()
+
+    said = story.mark({"BTC/USDT": Decimal(56_000), "ETH/USDT": Decimal(2_750)})  # the quote is far off under both outcomes
+
+    assert not orders(said)
+    assert only(RebalanceHeldBack, said).reason is Reason.UNKNOWN_ORDER
+
+
+def test_an_open_order_that_would_leave_no_value_closes_the_gate():
+    story = at_rest()
+    order = sells(story.mark(BTC_UP))[0]
+    state = story.portfolio()
+    absurd = order.model_copy(update={"side": Side.BUY, "quantity_base": Decimal(10), "price_limit_quote": Decimal(10**6)})
+    state.orders[order.command_id] = replace(state.orders[order.command_id], command=absurd)
+
+    story.mark()
+
+    assert reason_now(story) is Reason.NO_VALUE
 
 
 def test_another_asset_trades_if_it_is_triggered_under_both_outcomes():
