@@ -8,7 +8,6 @@ import asyncio
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -28,7 +27,7 @@ from streams.gateways.postgres import AsyncConnection, reading
 from streams.local.broker import Broker
 from streams.local.child import Child
 from streams.local.database import Database
-from streams.local.server import HOST, LocalStackError, free_port
+from streams.local.server import HOST, LocalStackError, clear_directory, free_port
 from streams.local.supervisor import Role, RoleState, Supervisor
 from streams.settings import FILE_VARIABLE, PREFIX, load
 from streams.simulator.tapes.tape import price_at
@@ -95,7 +94,7 @@ class Flow:
         """Broker and database (or those that KAFKA and DATABASE_URL name), then the venue. Clears an earlier run's state."""
         if self.directory.exists() and any(self.directory.iterdir()):
             self.say(f"clearing the state of an earlier run in {self.directory}")
-            shutil.rmtree(self.directory)
+            clear_directory(self.directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         if "KAFKA" not in os.environ:
             self.say("starting Apache Kafka")
@@ -173,6 +172,14 @@ class Flow:
                 where = f"{PREFIX}ACCOUNTS__{account}__{use}__".upper()
                 variables |= {f"{where}API_KEY": _key(account, use), f"{where}API_SECRET": f"{_key(account, use)}-secret"}
         return variables | self._extra
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process id of each of its servers and roles that runs now, by name."""
+        servers = {"broker": self.broker, "database": self.database, "venue": self._venue}
+        found = {name: server.pid for name, server in servers.items() if server is not None and server.running}
+        found |= {status.name: status.pid for status in self.roles.statuses()}
+        return {name: pid for name, pid in found.items() if pid is not None}
 
     def write_environment(self) -> Path:
         """A file that another terminal sources to use the command line in this installation; for this user's eyes only."""

@@ -1,0 +1,1 @@
+"""Measurements of the whole, each beside a baseline of the same run. `make bench`."""
