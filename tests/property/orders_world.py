@@ -166,6 +166,14 @@ class World:
             intent = self.unread.pop(0)
             self.put(IntentReadBack, command_id=intent.command_id, attempt=intent.attempt)
 
+    def read_back_again(self, index: int) -> None:
+        """The tail of the log shows a record that it has shown before."""
+        intents = [event for _, event in self.log if event.TYPE in ("orders.intended", "orders.cancel-intended")]
+        if intents:
+            event: Any = intents[index % len(intents)]
+            if event not in self.unread:
+                self.put(IntentReadBack, command_id=event.command_id, attempt=event.attempt)
+
     def arrive(self, index: int, fill: str, lag_ms: int, lost: bool) -> None:
         """A request reaches the venue, which may fill it, and whose answer may be lost."""
         waiting = [flying for flying in self.flying if flying.reply is None]

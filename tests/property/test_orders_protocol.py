@@ -19,6 +19,7 @@ _ACTIONS = st.one_of(
     st.tuples(st.just("read_back")),
     st.tuples(st.just("read_back")),
     st.tuples(st.just("arrive"), _INDEX, st.sampled_from(["none", "half", "full"]), st.integers(0, 2000), st.booleans()),
+    st.tuples(st.just("read_back_again"), _INDEX),
     st.tuples(st.just("fill_rest"), _INDEX),
     st.tuples(st.just("lose"), _INDEX),
     st.tuples(st.just("not_connected")),
@@ -35,8 +36,8 @@ _ACTIONS = st.one_of(
 _NEEDS_COMMANDS = ("give_cancel", "repeat")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(_ACTIONS, min_size=10, max_size=60))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(_ACTIONS, min_size=10, max_size=50))
 def test_whatever_happens_in_whatever_order_the_invariants_hold_and_all_drains(actions: list[tuple]) -> None:
     world = World()
     world.give("BTC/USDT")

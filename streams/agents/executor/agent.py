@@ -105,6 +105,8 @@ class Executor:
             return
         owner = AccountOwner(self._near, account, venue)
         self._owners.append(owner)
+        if self._stopped.is_set():
+            owner.stop()
         await owner.run()
 
     async def _connect(self, account: AccountConfig, venue: TradingVenue) -> bool:

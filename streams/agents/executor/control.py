@@ -7,7 +7,7 @@ from pathlib import Path
 
 from schemas.codec import DecodeError, decode
 from schemas.envelope import Envelope
-from streams.agents.executor.letters import dead_letter_of
+from streams.agents.deadletter import dead_letter_of
 from streams.agents.executor.tail import Tail
 from streams.domain.orders.authority import Authority, fold
 from streams.ports import Clock, Log, PositionLostError, Record
@@ -99,7 +99,7 @@ class ControlWatch:
             message = decode(Envelope.read(record.headers).type, record.value)
         except (DecodeError, ValueError) as error:
             log.error("%s:%d offset %d is no control event: %s", record.topic, record.partition, record.offset, error)
-            await self._log.append(dead_letter_of(record, str(error)))
+            await self._log.append(dead_letter_of(record, "executor", error))
             return
         self.authority = fold(self.authority, message)
         if self.current_at_boot_ms is not None:

@@ -1,4 +1,4 @@
-"""Records on the executor's way out: its events in their envelopes, and dead letters with their original bytes."""
+"""The executor's events in their envelopes, with ids that come from their cause."""
 
 from schemas.codec import encode
 from schemas.envelope import Envelope, trace_child
@@ -15,10 +15,8 @@ from schemas.orders import (
     OwnerStarted,
 )
 from streams.domain.ids import digest_id
-from streams.ports import Output, Record
-from streams.topics import ORDERS_EVENTS, dead_letter
-
-READER = "executor"
+from streams.ports import Output
+from streams.topics import ORDERS_EVENTS
 
 
 def event_id(event: ExecutionEvent) -> str:
@@ -66,13 +64,3 @@ def event_output(event: ExecutionEvent, traceparent: str = "") -> tuple[str, Out
         timestamp_ms=event.at_ms,
     )
     return ce_id, output
-
-
-def dead_letter_of(record: Record, reason: str) -> Output:
-    """A record that cannot be read: its bytes and headers untouched, and where and why in headers of ours."""
-    headers = (
-        *record.headers,
-        ("trimtab-dlq-source", f"{record.topic}:{record.partition}:{record.offset}".encode()),
-        ("trimtab-dlq-reason", reason[:500].encode()),
-    )
-    return Output(dead_letter(record.topic, READER), record.key or b"", record.value or b"", headers)

@@ -13,10 +13,11 @@ from typing import Any
 from schemas.codec import DecodeError, decode
 from schemas.envelope import Envelope
 from schemas.orders import CancelIntended, CancelOrder, ExecutionEvent, OrderIntended, OwnerStarted, PlaceOrder
+from streams.agents.deadletter import dead_letter_of
 from streams.agents.executor import looking
 from streams.agents.executor.config import AccountConfig
 from streams.agents.executor.inbox import Inbox
-from streams.agents.executor.letters import dead_letter_of, event_output
+from streams.agents.executor.letters import event_output
 from streams.agents.executor.surroundings import Surroundings
 from streams.agents.executor.takeover import Claim, Past, resource_of
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
@@ -299,7 +300,7 @@ class Tenure:
                 raise ValueError(f"key {self._account.account}, but a command for {command.account}")
         except (DecodeError, ValueError) as error:
             log.error("%s:%d offset %d is no command: %s", record.topic, record.partition, record.offset, error)
-            await self._near.log.append(dead_letter_of(record, str(error)))
+            await self._near.log.append(dead_letter_of(record, "executor", error))
             await self._inbox.put_when_room(CommandSkipped, offset=record.offset)
             return
         if envelope.traceparent:

@@ -151,7 +151,7 @@ def replied(turn: Turn, order: Order, reply: VenueReply) -> None:
         case Proof.UNREACHABLE:
             turn.say(OrderUnsent(**turn.about_attempt(order), cause=outcome.cause[:500]))
             turn.later(order.command_id)
-        case Proof.UNKNOWN:
+        case _:
             turn.say(OrderUnknown(**turn.about_attempt(order), cause=outcome.cause[:500]))
 
 

@@ -43,9 +43,8 @@ class Turn:
         return self.state.care.get(command_id, Care())
 
     def tend(self, command_id: str, **changes: Any) -> None:
-        """Change what is under way for a command; nothing is kept for a command that has ended."""
-        if command_id in self.books.orders:
-            self.change(care={**self.state.care, command_id: replace(self.care(command_id), **changes)})
+        """Change what is under way for a command; `finish` forgets what has ended."""
+        self.change(care={**self.state.care, command_id: replace(self.care(command_id), **changes)})
 
     def later(self, command_id: str, delay_ms: int | None = None) -> None:
         """Look at a command again after `delay_ms`, or after a pause that grows with each try in a row."""

@@ -17,7 +17,7 @@ from schemas.orders import (
     OwnerStarted,
 )
 from streams.domain.errors import RefusedError
-from streams.topics import ORDERS_COMMANDS, dead_letter, partition_of
+from streams.topics import ORDERS_COMMANDS, dead_letter
 from tests.stack.executor.installation import CLOCK, Installation, ended, opened, until
 from tests.stack.executor.process import build
 
@@ -141,8 +141,8 @@ async def test_given_garbage_among_commands_then_it_is_set_aside_and_the_flow_go
     (letter,) = await installation.records(dead_letter(ORDERS_COMMANDS, "executor"), 0)
     assert letter.value == b"\xff not a command"
     assert letter.key == b"alice"
-    partition = partition_of(b"alice", await installation.log.partitions(ORDERS_COMMANDS))
-    assert letter.header("trimtab-dlq-source") == f"{ORDERS_COMMANDS}:{partition}:0".encode()
+    assert letter.header("__connect.errors.topic") == ORDERS_COMMANDS.encode()
+    assert letter.header("__connect.errors.offset") == b"0"
 
 
 @pytest.mark.parametrize(

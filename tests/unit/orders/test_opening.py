@@ -86,6 +86,10 @@ def test_given_an_order_with_an_id_of_ours_that_nobody_knows_then_a_second_sight
     assert (halted.cause, halted.detail) == ("unknown_client_order_id", "a" * 26)
     show(table, open_orders=(stranger,))
     assert len(table.said(AccountHalted)) == 1
+    table.allow(portfolio=None)
+    show(table, open_orders=(view("c" * 26),))
+    show(table, open_orders=(view("c" * 26),))
+    assert len(table.said(AccountHalted)) == 1
 
 
 def test_given_an_order_of_ours_on_the_book_then_nothing_is_odd() -> None:
