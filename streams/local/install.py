@@ -365,15 +365,22 @@ def setup(machine: Machine) -> Installed:
     return installed
 
 
-def clean(machine: Machine) -> None:
-    """Remove the environment, what was fetched, and the servers' data; refuses while a server uses them."""
-    state_dir = state_directory(machine)
-    for owner in state_dir.rglob("owner"):
+def running_owner(directory: Path) -> str | None:
+    """The process id of a run whose servers keep their data somewhere below that directory, or None."""
+    for owner in directory.rglob("owner"):
         with owner.open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Missing(f"{owner.parent} is in use by process {owner.read_text()}: end that run first") from None
+                return lock.read().strip() or "unknown"
+    return None
+
+
+def clean(machine: Machine) -> None:
+    """Remove the environment, what was fetched, and the servers' data; refuses while a server uses them."""
+    state_dir = state_directory(machine)
+    if owner := running_owner(state_dir):
+        raise Missing(f"{state_dir} is in use by process {owner}: end that run first")
     for directory in (state_dir, machine.local, machine.root / ".venv"):
         if directory.exists():
             shutil.rmtree(directory)

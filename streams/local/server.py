@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from streams.local.child import Child, ChildFailed
+from streams.local.install import running_owner
 
 log = logging.getLogger(__name__)
 
@@ -212,6 +214,13 @@ class Server(ABC):
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def clear_directory(directory: Path) -> None:
+    """Remove what an earlier run left there. Raises LocalStackError while a server of another run uses it."""
+    if owner := running_owner(directory):
+        raise LocalStackError(f"{directory} is in use by process {owner}: end that run first, or use another directory")
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def port_open(port: int) -> bool:

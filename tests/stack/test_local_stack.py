@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from streams.local.broker import Broker
 from streams.local.database import Database, can_query
-from streams.local.server import LocalStackError
+from streams.local.server import LocalStackError, clear_directory
 
 GONE_WITHIN_S = 15.0
 
@@ -51,8 +51,8 @@ async def test_broker_keeps_port_and_records_over_a_crash_and_a_restart(own_brok
     assert await _read(bootstrap, "kept", 2) == [b"before the crash", b"after the crash"]
 
 
-async def test_topics_are_never_created_by_accident(own_broker: Broker) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=own_broker.bootstrap)
+async def test_topics_are_never_created_by_accident(broker: Broker) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
     await admin.start()
     await admin.describe_topics(["nobody-declared-me"])
     topics = await admin.list_topics()
@@ -108,6 +108,9 @@ def test_server_data_of_another_version_are_cleared_with_a_word(tmp_stack_dir: P
 def test_directory_of_a_living_owner_is_refused(own_database: Database) -> None:
     with pytest.raises(LocalStackError, match=f"in use by process {os.getpid()}"):
         Database(own_database.state_dir).start()
+    with pytest.raises(LocalStackError, match=f"in use by process {os.getpid()}"):
+        clear_directory(own_database.state_dir.parent)
+    assert can_query(own_database.url)
 
 
 OWNER = """
@@ -127,7 +130,7 @@ with Database(directory / "postgres") as database, Broker(directory / "kafka") a
 """
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_no_orphan_when_the_owner_ends(tmp_stack_dir: Path, end: signal.Signals) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(tmp_stack_dir)],
