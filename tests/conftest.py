@@ -118,12 +118,13 @@ def state_dir(tmp_path: Path) -> Path:
     return directory
 
 
-def _skips_listed() -> list[dict[str, str]]:
+def skips_listed() -> list[dict[str, str]]:
+    """The tests that may skip, each with its reason."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["trimtab"]["skips"]
 
 
 def _unlisted(reports: list[pytest.TestReport]) -> list[pytest.TestReport]:
-    patterns = [skip["test"] for skip in _skips_listed()]
+    patterns = [skip["test"] for skip in skips_listed()]
     return [report for report in reports if not any(fnmatch.fnmatchcase(report.nodeid, pattern) for pattern in patterns)]
 
 
