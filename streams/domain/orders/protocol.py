@@ -65,7 +65,8 @@ def _learn(turn: Turn, event: Input) -> None:
     """What is known changes, whether or not the account is ours."""
     match event:
         case TakenOver():
-            turn.change(owner=True, care={})
+            turn.change(owner=True)
+            turn.forget_care()
         case Superseded():
             turn.change(owner=False, lease=None)
         case LeaseRenewed():

@@ -9,16 +9,21 @@ from streams.domain.orders.books import Books, Order, evolve
 from streams.domain.orders.state import Care, State
 from streams.domain.orders.stimuli import Effect, Now, Publish
 
+_NOTHING = Care()
 _BACK_OFF_MS = (100, 200, 400, 800, 1600, 2000)
 
 
 class Turn:
-    """Collects what one input causes. The caller's state is never touched."""
+    """Collects what one input causes. The caller's state is never touched.
+
+    `state.care` is brought up to date by `finish` alone: it changes too often to copy the state each time.
+    """
 
     def __init__(self, state: State, now: Now) -> None:
         self.state = state
         self.now = now
         self.effects: list[Effect] = []
+        self._care = dict(state.care)
 
     @property
     def books(self) -> Books:
@@ -40,11 +45,15 @@ class Turn:
 
     def care(self, command_id: str) -> Care:
         """What is under way for a command."""
-        return self.state.care.get(command_id, Care())
+        return self._care.get(command_id, _NOTHING)
 
     def tend(self, command_id: str, **changes: Any) -> None:
         """Change what is under way for a command; `finish` forgets what has ended."""
-        self.change(care={**self.state.care, command_id: replace(self.care(command_id), **changes)})
+        self._care[command_id] = replace(self.care(command_id), **changes)
+
+    def forget_care(self) -> None:
+        """Nothing is under way any more: what was belonged to a former tenure."""
+        self._care.clear()
 
     def later(self, command_id: str, delay_ms: int | None = None) -> None:
         """Look at a command again after `delay_ms`, or after a pause that grows with each try in a row."""
@@ -78,7 +87,8 @@ class Turn:
 
     def finish(self) -> tuple[State, tuple[Effect, ...]]:
         """The state after the step and its effects, in order."""
-        if self.state.care.keys() - self.books.orders.keys():
-            kept = {command_id: care for command_id, care in self.state.care.items() if command_id in self.books.orders}
-            self.change(care=kept)
+        for command_id in self._care.keys() - self.books.orders.keys():
+            del self._care[command_id]
+        if self._care != self.state.care:
+            self.change(care=self._care)
         return self.state, tuple(self.effects)
