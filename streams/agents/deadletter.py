@@ -6,15 +6,20 @@ from streams.topics import dead_letter
 REASON_CHARACTERS_MAX = 500
 
 
-def dead_letter_of(record: Record, reader: str, error: Exception) -> Output:
-    """What `reader` writes in place of `record`, which `error` kept it from reading."""
+def dead_letter_of(record: Record, reader: str, error: Exception, **details: str) -> Output:
+    """What `reader` writes in place of `record`, which `error` kept it from reading; `details` become `trimtab-*` headers.
+
+    An error with a `name` is told by that, any other by its class.
+    """
+    kind = getattr(error, "name", None) or type(error).__name__
     reasons = {
+        "trimtab-error": f"{kind}: {error}"[:REASON_CHARACTERS_MAX],
         "__connect.errors.topic": record.topic,
         "__connect.errors.partition": str(record.partition),
         "__connect.errors.offset": str(record.offset),
-        "__connect.errors.exception.class.name": type(error).__name__,
+        "__connect.errors.exception.class.name": str(kind),
         "__connect.errors.exception.message": str(error)[:REASON_CHARACTERS_MAX],
-    }
-    headers = (*record.headers, *((name, text.encode()) for name, text in reasons.items()))
+    } | {f"trimtab-{name}": text for name, text in details.items()}
+    headers = (*record.headers, *((name, text.encode(errors="replace")) for name, text in reasons.items()))
     topic = dead_letter(record.topic, reader)
-    return Output(topic, record.key or b"", record.value or b"", headers, timestamp_ms=record.timestamp_ms)
+    return Output(topic, record.key or b"", record.value or b"", headers, 0, record.timestamp_ms)

@@ -11,8 +11,8 @@ from schemas.account import AccountBalances
 from schemas.control import ControlEvent
 from schemas.journal import Input, MarketBatch, Positions, SourceGap
 from schemas.ledger import LedgerEntry
+from streams.agents.deadletter import dead_letter_of
 from streams.agents.sequencer.config import SequencerConfig
-from streams.agents.sequencer.deadletter import dead_letter_output
 from streams.agents.sequencer.errors import StuckError, WriterFailedError
 from streams.agents.sequencer.writer import JournalWriter
 from streams.domain.errors import InvariantError, RefusedError
@@ -22,6 +22,7 @@ from streams.domain.intake.shard import ShardIntake, Single
 from streams.domain.intake.sources import CONTROL, SOURCES, lost_until, source_name, split_source, start_of
 from streams.domain.intake.validate import GarbageError, Sound, read_sound
 from streams.ports import Clock, Log, Record
+from streams.topics import PORTFOLIO_JOURNAL
 
 _CONTROL = source_name(CONTROL.topic, 0)
 _READ_AT_ONCE = 5_000
@@ -113,7 +114,9 @@ class Intake:
     async def _bury(self, garbage: Sequence[tuple[Record, GarbageError]]) -> None:
         if not garbage:
             return
-        appends = [self._log.append_nowait(dead_letter_output(self._shard, record, reason)) for record, reason in garbage]
+        journal = f"{PORTFOLIO_JOURNAL}:{self._shard}"
+        letters = [dead_letter_of(record, "sequencer", reason, journal=journal) for record, reason in garbage]
+        appends = [self._log.append_nowait(letter) for letter in letters]
         try:
             async with asyncio.timeout(self._config.unacked_ms_max / 1000):
                 await asyncio.gather(*appends)
