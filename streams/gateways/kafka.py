@@ -362,9 +362,19 @@ def _record(raw: ConsumerRecord, topic: str) -> Record:
 
 
 async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
-    """Stop a client, bounded: with the broker away its own flush would wait for ever."""
+    """Stop a client, bounded: with the broker away its own flush would wait for ever.
+
+    A consumer whose fetch waits for a broker that is away lets the cancellation of that fetch escape from its stop, before
+    its connections are closed. Nobody cancelled us then, and the role's own ending must go on.
+    """
     try:
         async with asyncio.timeout(5):
-            await client.stop()
+            try:
+                await client.stop()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                await (client._client if isinstance(client, AIOKafkaConsumer) else client.client).close()
     except (TimeoutError, KafkaError):
         log.warning("a Kafka client did not stop in 5 s; its connections end with the process")

@@ -1,0 +1,26 @@
+"""Closing a reader while its broker is away: the role that ends must be able to finish its ending."""
+
+import asyncio
+
+from streams.gateways.kafka import KafkaReader
+from streams.gateways.kafka_admin import Floors, create_topics
+from streams.local.broker import Broker
+from streams.ports import KafkaConnection
+from streams.topics import Topic
+
+SOURCE = Topic("source", "any", "anything", 1, 60_000, ("writer",), ("reader",))
+
+
+async def test_a_reader_closes_in_order_while_its_fetch_waits_for_a_broker_that_is_away(own_broker: Broker):
+    connection = KafkaConnection(own_broker.bootstrap)
+    await create_topics(connection, (SOURCE,), Floors(1, 1))
+    readers = [KafkaReader(connection) for _ in range(10)]
+    for reader in readers:
+        await reader.start()
+        await reader.assign({("source", 0): 0})
+        assert await reader.poll(100) == []
+    await asyncio.to_thread(own_broker.kill)
+    for reader in readers:
+        assert await reader.poll(100) == []  # the fetch after the kill, which now waits between its attempts
+    for reader in readers:
+        await reader.close()
