@@ -4,6 +4,7 @@
     GET  /control/state                 accounts' balances, user streams, tape time, prices, limits, faults done
     GET  /control/journal?from=1        the journal from a sequence on, as JSON lines (at most 50 000; 410: no longer here)
     POST /control/start                 let tape time run
+    POST /control/speed                 {"speed": 30}: how fast tape time runs from now on; prices do not jump
     POST /control/faults                {"faults": [{"fault": "reply_lost", "next": 1}], "seed": 0}: replaces all rules
     POST /control/latency               {"order": 300, ...}: milliseconds, replaces all
     POST /control/limits                {"orders_10s_max": 1000, ...}: replaces the limits and forgets counts and bans
@@ -27,7 +28,7 @@ from schemas.values import Holding, plain
 from streams.simulator.binance.dialect import Dialect
 from streams.simulator.faults import FaultPlan
 from streams.simulator.limits import Limits
-from streams.simulator.settings import LatencySettings, LimitSettings
+from streams.simulator.settings import SPEED_MAX, LatencySettings, LimitSettings
 from streams.simulator.venue import Venue
 
 ENTRIES_MAX = 50_000
@@ -41,6 +42,12 @@ class _Clock(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     offset_ms: int = Field(ge=-3_600_000, le=3_600_000)
+
+
+class _Speed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    speed: int = Field(ge=1, le=SPEED_MAX)
 
 
 class _Trading(BaseModel):
@@ -64,6 +71,7 @@ class Control:
             web.get("/control/state", self._get_state),
             web.get("/control/journal", self._journal),
             web.post("/control/start", self._start),
+            web.post("/control/speed", self._posted(_Speed.model_validate_json, self._set_speed)),
             web.post("/control/faults", self._posted(FaultPlan.model_validate_json, self._venue.faults.install)),
             web.post("/control/latency", self._posted(LatencySettings.model_validate_json, self._set_latency)),
             web.post("/control/limits", self._posted(LimitSettings.model_validate_json, self._set_limits)),
@@ -106,6 +114,9 @@ class Control:
             return web.json_response({"error": str(error)}, status=400)
         body = b"".join(entry.line() for entry in entries)
         return web.Response(body=body, content_type="application/x-ndjson")
+
+    def _set_speed(self, tape: _Speed) -> None:
+        self._venue.tape_clock.set_speed(tape.speed)
 
     def _set_latency(self, settings: LatencySettings) -> None:
         self._venue.latency = settings

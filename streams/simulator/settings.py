@@ -17,6 +17,8 @@ from streams.matching.settlement import FeeMode, FeeSchedule
 from streams.simulator.tapes.bars import TAPE_END_MS, TAPE_FIRST_MS
 from streams.simulator.tapes.tape import SEED
 
+SPEED_MAX = 10_000
+
 FakeKey = Annotated[str, StringConstraints(pattern=r"^sim-[A-Za-z0-9_-]{1,80}$")]
 LatencyMs = Annotated[int, Field(ge=0, le=60_000)]
 
@@ -82,7 +84,7 @@ class TapeSettings(_Part):
     """Where the tape starts (UTC ms), how fast it runs, and how often the background liquidity is renewed."""
 
     start_ms: int = Field(default=1_722_838_200_000, ge=TAPE_FIRST_MS, lt=TAPE_END_MS)
-    speed: int = Field(default=1, ge=1, le=10_000)
+    speed: int = Field(default=1, ge=1, le=SPEED_MAX)
     seed: int = SEED
     refresh_ms: int = Field(default=100, ge=10, le=10_000)
 

@@ -6,7 +6,7 @@ import ccxt
 import pytest
 
 from streams.simulator.tapes.tape import price_at
-from tests.contract.venue.conftest import Rig
+from tests.contract.venue.conftest import Rig, until
 
 START_MS = 1_722_838_200_000
 
@@ -61,6 +61,20 @@ async def test_tape_time_stands_still_until_it_is_started(rig: Rig):
     state = await rig.control("start")
     assert state["tape_is_running"] is True
     assert state["prices"]["BTCUSDT"]
+
+
+async def test_another_speed_holds_from_now_on_and_prices_do_not_jump(rig: Rig):
+    clock = rig.server.venue.tape_clock
+    await rig.control("speed", {"speed": 10_000})
+    assert clock.now_ms() == START_MS
+    await rig.control("start")
+    await until(lambda: clock.now_ms() > START_MS + 100_000)
+    reached_ms = clock.now_ms()
+    await rig.control("speed", {"speed": 1})
+    assert reached_ms <= clock.now_ms()
+    slow_ms = clock.now_ms()
+    await until(lambda: clock.now_ms() >= slow_ms + 20)
+    assert clock.now_ms() < slow_ms + 60_000
 
 
 async def test_an_ioc_order_walks_the_book_and_expires_with_what_it_got(rig: Rig):
