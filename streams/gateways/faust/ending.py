@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-from streams.domain.errors import InvariantError, RefusedError, UnreachableError
+from streams.domain.errors import InvariantError, RefusedError, TrimtabError, UnreachableError
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,14 @@ def end_process(code: int, line: str) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)
+
+
+def end_with(error: BaseException) -> NoReturn:
+    """End the process with the code and the words that `error` deserves; an unexpected one leaves its traceback too."""
+    if isinstance(error, TrimtabError):
+        end_process(error.exit_code, str(error))
+    logger.critical("the fold failed", exc_info=error)
+    end_process(EXIT_FAILED, f"{type(error).__name__}: {error}")
 
 
 class LineLimiter(logging.Handler):

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import signal
+from collections.abc import Coroutine
+from typing import Any
 
 import uvloop
 
 from streams.domain.errors import TrimtabError
-from streams.gateways.faust.ending import EXIT_FAILED, end_process, limit_lines
+from streams.gateways.faust.ending import EXIT_FAILED, end_process, end_with, limit_lines
 from streams.gateways.faust.history import History
 from streams.gateways.faust.shard import FoldObserver
 from streams.gateways.faust.shell import FoldShell
@@ -40,20 +42,33 @@ async def _serve(spec: FoldSpec, factory: FoldFactory, kafka: KafkaConnection, o
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await History(kafka).check_topics(spec)
+    stopping = asyncio.create_task(stop.wait())
+    if not await _before(stopping, History(kafka).check_topics(spec)):
+        return 0
     app = make_app(spec, kafka)
     shell = FoldShell(app, spec, factory, kafka, observer)
     watching = asyncio.create_task(shell.watch())
-    starting = asyncio.create_task(app.start())
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
-    if starting.done():
-        starting.result()
+    try:
+        await _before(stopping, app.start())
+    except Exception as error:  # noqa: BLE001 - a framework that is half started cannot be unwound
+        end_with(error)
     await stopping
     await _drain(shell)
     await _bounded(app.stop())
     watching.cancel()
     return 0
+
+
+async def _before(stopping: "asyncio.Task[bool]", work: Coroutine[Any, Any, None]) -> bool:
+    """Do `work` unless the process is asked to stop first. True iff it was done."""
+    task = asyncio.create_task(work)
+    await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        task.result()
+        return True
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return False
 
 
 async def _drain(shell: FoldShell) -> None:
@@ -63,9 +78,9 @@ async def _drain(shell: FoldShell) -> None:
         end_process(EXIT_FAILED, f"not drained: {type(error).__name__}: {error}; the next start repeats a few records")
 
 
-async def _bounded(stopping: "asyncio.Future[None] | object") -> None:
+async def _bounded(work: Coroutine[Any, Any, None]) -> None:
     """All is durable by now: a framework that does not stop in time is left behind."""
-    task = asyncio.ensure_future(stopping)  # type: ignore[arg-type]
+    task = asyncio.create_task(work)
     await asyncio.wait([task], timeout=STOP_SECONDS)
     if not task.done():
         end_process(0, "drained; the framework did not stop in time")

@@ -12,9 +12,8 @@ from typing import Any
 
 from faust.types import TP
 
-from streams.domain.errors import TrimtabError
 from streams.gateways.faust.checkpoint import CheckpointWriter, Found, find_checkpoint
-from streams.gateways.faust.ending import EXIT_FAILED, EXIT_WATCHDOG, end_process
+from streams.gateways.faust.ending import EXIT_FAILED, EXIT_WATCHDOG, end_process, end_with
 from streams.gateways.faust.history import Extent, History
 from streams.gateways.faust.shard import FoldObserver, OwnedShard
 from streams.gateways.faust.start import admit, resume
@@ -62,7 +61,8 @@ class FoldShell:
     async def drain(self) -> None:
         """Take no further record, make the last checkpoints durable, commit them. Returns when all of it is done."""
         self._draining = True
-        await self._settle(self._shards)
+        if self._shards:
+            await self._settle(self._shards)
         self._ended = True
 
     async def watch(self) -> None:
@@ -77,7 +77,7 @@ class FoldShell:
                 if self._app._consumer is not None and (failure := self._consumer.failure()) is not None:
                     end_process(EXIT_FAILED, failure)
             except Exception as error:  # noqa: BLE001 - a broken watch must not leave a fold unwatched
-                _end(error)
+                end_with(error)
 
     @property
     def _consumer(self) -> Consumer:
@@ -100,7 +100,7 @@ class FoldShell:
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # noqa: BLE001 - raising out of an agent would acknowledge the event
-                _end(error)
+                end_with(error)
 
     async def _on_message(self, message: Any) -> None:
         shard = self._shards.get(message.partition)
@@ -124,12 +124,14 @@ class FoldShell:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - the framework swallows what a recovery callback raises
-            _end(error)
+            end_with(error)
 
     async def _take_over(self) -> None:
         era = self._era
         assigned = self._app.assignor.assigned_actives()
         sources = sorted(tp for tp in assigned if tp.topic == self._source)
+        if not sources:
+            return  # more workers than partitions: this one stands by
         begins = await self._consumer.earliest_offsets(*sources)
         ends = await self._consumer.highwaters(*sources)
         taken: dict[int, OwnedShard] = {}
@@ -143,8 +145,7 @@ class FoldShell:
         if era != self._era or not set(sources) <= self._consumer.assignment():
             return
         positions = {TP(tp.topic, tp.partition): taken[tp.partition].next_offset for tp in sources}
-        if positions:
-            await self._consumer.seek_to_checkpoints(positions)
+        await self._consumer.seek_to_checkpoints(positions)
         if era != self._era:
             return
         self._consumer.cap = positions
@@ -188,7 +189,7 @@ class FoldShell:
         except TimeoutError:
             logger.warning("revoked before the last checkpoint was durable; its records will be repeated")
         except BaseException as error:  # noqa: BLE001 - see _agent
-            _end(error)
+            end_with(error)
         self._consumer.cap = {}
         for shard in shards.values():
             shard.abandon()
@@ -201,7 +202,7 @@ class FoldShell:
 
     def _on_crash(self, reason: BaseException) -> None:
         if not self._ended:
-            _end(reason)
+            end_with(reason)
 
     async def send(self, output: Output) -> "asyncio.Future[object]":
         """Queue one output on the application's producer."""
@@ -222,11 +223,3 @@ class FoldShell:
     def _producer(self) -> Any:
         producer: Any = self._app.producer
         return producer._ensure_producer()
-
-
-def _end(error: BaseException) -> None:
-    """End the process with the code and the words that `error` deserves."""
-    if isinstance(error, TrimtabError):
-        end_process(error.exit_code, str(error))
-    logger.critical("the fold failed", exc_info=error)
-    end_process(EXIT_FAILED, f"{type(error).__name__}: {error}")

@@ -6,7 +6,7 @@ offset says, and marks an offset as committed although the commit failed. Here o
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import faust
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
+from faust.transport.consumer import ensure_TPset
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -61,6 +62,7 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cap = {}
+        self._held: set[TP] = set()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -90,6 +92,29 @@ class Consumer(driver.Consumer):
         await self._thread.seek_wait(dict(positions))
         for tp, offset in positions.items():
             self._read_offset[tp] = offset or None
+
+    def pause_partitions(self, tps: Iterable[TP]) -> None:
+        """Stop delivering these, whether or not they were about to be resumed."""
+        paused = ensure_TPset(tps)
+        self._held -= paused
+        super().pause_partitions(paused)
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Resume changelogs at once, the journal together with the flow.
+
+        After recovery the framework resumes partitions first, yields, and then resumes the flow, which empties every
+        queue: what was delivered in between would be gone.
+        """
+        resumed = ensure_TPset(tps)
+        held = {tp for tp in resumed if not self._is_changelog_tp(tp)}
+        self._held |= held
+        super().resume_partitions(resumed - held)
+
+    def resume_flow(self) -> None:
+        """Resume the flow, and with it the journal partitions that waited for it."""
+        super().resume_flow()
+        held, self._held = self._held, set()
+        super().resume_partitions(held)
 
     async def _wait_next_records(self, timeout: float) -> Any:
         # Stock Faust sleeps a whole second while no partition is active, which is most of a restart's idle time.

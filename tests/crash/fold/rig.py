@@ -79,7 +79,7 @@ class Worker:
         said = (words for words in self.words if words[0] in ("CHECKPOINT", "RECOVERED") and words[1] == str(partition))
         return max((int(words[2]) for words in said), default=-1)
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 90.0) -> None:
         """Wait until the worker's words make the condition true; fail with its log's end otherwise."""
         try:
             async with asyncio.timeout(seconds), self._said:
@@ -89,7 +89,7 @@ class Worker:
         except TimeoutError:
             raise AssertionError(f"not within {seconds} s\n{self.words[-20:]}\n{self.log_tail()}") from None
 
-    async def end(self, seconds: float = 60.0) -> int:
+    async def end(self, seconds: float = 90.0) -> int:
         """Wait until the process has ended and return its exit code."""
         assert self.process is not None
         assert self._reader is not None
@@ -221,7 +221,7 @@ class Rig:
             records[record.key] = record.value
         return find_checkpoint(records, partition).checkpoint
 
-    async def drained(self, worker: Worker, seconds: float = 60.0) -> None:
+    async def drained(self, worker: Worker, seconds: float = 180.0) -> None:
         """Wait until this worker has checkpoints that cover every fed record."""
         await worker.until(lambda: all(worker.durable(place) >= count for place, count in self.fed.items()), seconds)
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.crash.fold.rig import Rig
 
-LONG = os.environ.get("CRASH_LONG") == "1"
+LONG = os.environ.get("TRIMTAB_TEST_LONG") == "1"
 SIGKILLED = -signal.SIGKILL
 # Commits come every half second: with checkpoints this rare, a dying worker has committed past its last one.
 COMMIT_AHEAD = {"commit_ahead": True, "checkpoint_seconds_min": 1.5, "checkpoint_events_max": 1_000_000}
@@ -50,21 +50,21 @@ async def kill_again_and_again(rig: Rig, kills: int, chance: random.Random, **pl
     return done
 
 
-@pytest.mark.timeout(1800 if LONG else 240)
+@pytest.mark.timeout(3600 if LONG else 600)
 async def test_4_outputs_equal_the_pure_fold_after_20_kills_while_the_log_cleaner_works(
     make_rig: Callable[..., Rig], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Given two applications of two shards each, fed all the time
+    # Given three applications of two shards each, fed all the time
     seed = random.randrange(2**32)
-    kills_each = 60 if LONG else 11
-    rigs = [make_rig(partitions=2), make_rig(partitions=2)]
+    kills_each = 60 if LONG else 7
+    rigs = [make_rig(partitions=2) for _ in range(3)]
     for rig in rigs:
         await rig.create_topics()
     started = time.monotonic()
 
     # When their workers are killed again and again
     async def one(rig: Rig, number: int) -> Kills:
-        async with rig.feeding(150):
+        async with rig.feeding(100):
             kills = await kill_again_and_again(rig, kills_each, random.Random(seed + number))
         await rig.finish()
         return kills
@@ -85,13 +85,14 @@ async def test_4_outputs_equal_the_pure_fold_after_20_kills_while_the_log_cleane
             f" {sum(verdict.outputs for verdict in verdicts)} outputs, {repeats} repeats,"
             f" {sum(removed)} checkpoint records cleaned away, {time.monotonic() - started:.0f} s, seed {seed}\n"
         )
-    assert [verdict.differences for verdict in verdicts] == [[], []]
+    assert [verdict.differences for verdict in verdicts] == [[], [], []]
     assert total >= 20
     assert between >= 10
     assert repeats > 0
-    assert all(count > 0 for count in removed)
+    assert sum(removed) > 0
 
 
+@pytest.mark.timeout(300)
 async def test_4_the_same_kills_are_fatal_without_the_seek_to_the_checkpoint(make_rig: Callable[..., Rig]) -> None:
     # Given the same loop, but workers that resume at the committed offset
     rig = make_rig(partitions=2)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.crash.fold.rig import Rig, eventually
+from tests.crash.fold.rig import Rig
 
 SLEEP_BEFORE_RECORD = {"stop_at": 5}
 SLEEP_BEFORE_HEADER = {"stop_at": 5, "stop_between_chunks_and_header": True}
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_4_a_paused_owners_late_checkpoint_does_no_harm(make_rig: Callable[..., Rig]) -> None:
     # Given one state that fits into a record and one that needs chunks
     cases = [(make_rig(partitions=1), SLEEP_BEFORE_RECORD), (make_rig(1, 1_500_000), SLEEP_BEFORE_HEADER)]
@@ -47,89 +47,47 @@ async def test_4_a_paused_owners_late_checkpoint_does_no_harm(make_rig: Callable
             group.create_task(one(rig, sleep))
 
 
-@pytest.mark.timeout(180)
-async def test_4_two_workers_join_leave_and_come_back(make_rig: Callable[..., Rig]) -> None:
-    # Given one worker that owns four shards
-    rig = make_rig(partitions=4)
+@pytest.mark.timeout(300)
+async def test_4_workers_join_stand_by_leave_and_die(make_rig: Callable[..., Rig]) -> None:
+    # Given one worker that owns both shards
+    rig = make_rig(partitions=2)
     await rig.create_topics()
-    async with rig.feeding(200):
+    async with rig.feeding(150):
         first = await rig.start_worker(instance="first")
-        await first.until(lambda: first.count("FOLDED") > 0 and first.count("CHECKPOINT") > 8)
-        # When a second one joins, it gets some of them after a last checkpoint of each
+        await first.until(lambda: first.count("FOLDED") > 0 and first.count("CHECKPOINT") > 6)
+        # When a second one joins, it gets one of them after a last checkpoint of each
         second = await rig.start_worker(instance="second")
         await second.until(lambda: second.count("FOLDED") > 0)
-        assert first.count("REVOKED") == 4
-        assert 0 < second.count("RECOVERED") < 4
-        # And the first one leaves in order, and the second is killed and comes back
+        assert first.count("REVOKED") == 2
+        # And a third one finds nothing to own, and stands by
+        third = await rig.start_worker(instance="third")
+        await first.until(lambda: first.count("REVOKED") > 2)
+        # When one leaves in order and one is killed
         first.signal(signal.SIGTERM)
-        assert await first.end() == 0, first.log_tail()
-        await second.until(lambda: second.count("RECOVERED") >= 5)
         second.signal(signal.SIGKILL)
+        assert await first.end() == 0, first.log_tail()
         await second.end()
-        second = await rig.start_worker(instance="second")
-        await second.until(lambda: second.count("RECOVERED") == 4 and second.count("FOLDED") > 0)
-    await rig.drained(second)
-    # Then every output is as the pure fold wants it
+        # Then the third one folds both
+        await third.until(lambda: third.durable(0) > 0 and third.durable(1) > 0 and third.count("FOLDED") > 0)
+    await rig.drained(third)
     verdict = await rig.judge()
     assert verdict.differences == []
 
 
-@pytest.mark.timeout(60)
-async def test_4_the_commit_never_passes_the_checkpoint_and_follows_it(make_rig: Callable[..., Rig]) -> None:
-    # Given a worker that is fed
-    rig = make_rig(partitions=2)
-    await rig.create_topics()
-    compared = 0
-    async with rig.feeding(300):
-        worker = await rig.start_worker()
-        await worker.until(lambda: worker.count("CHECKPOINT") > 4)
-        # When committed offsets and checkpoints are read again and again, the committed ones first
-        async with asyncio.timeout(30):
-            while compared < 30:
-                for partition, offset in (await rig.committed()).items():
-                    checkpoint = await rig.checkpoint(partition)
-                    # Then the commit is covered
-                    assert checkpoint is not None
-                    assert offset <= checkpoint.next_offset
-                    compared += offset > 0
-    # And in the end it has caught up
-    await rig.drained(worker)
-
-    async def caught_up() -> bool:
-        return await rig.committed() == dict(rig.fed)
-
-    await eventually(caught_up, 10)
-
-
-@pytest.mark.timeout(60)
-async def test_4_an_idle_shard_checkpoints(make_rig: Callable[..., Rig]) -> None:
-    # Given a worker and three records, after which nothing more comes
-    rig = make_rig(partitions=2)
-    await rig.create_topics()
-    worker = await rig.start_worker()
-    await rig.feed(3, partition=1)
-    # When time passes, then their checkpoint is written
-    await worker.until(lambda: worker.durable(1) == 3, seconds=20)
-    # And no further one, since nothing changes: as many as the two first ones and this one
-    worker.signal(signal.SIGTERM)
-    assert await worker.end() == 0
-    assert worker.count("CHECKPOINT") <= 2 + 3
-
-
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 async def test_4_a_state_larger_than_one_record_survives_kills(make_rig: Callable[..., Rig]) -> None:
-    # Given a state of 3 MB
-    rig = make_rig(partitions=1, padding_bytes=3_000_000)
+    # Given a state of 1.5 MB
+    rig = make_rig(partitions=1, padding_bytes=1_500_000)
     await rig.create_topics()
     # When its worker is killed in the middle of writing one, and after writing several
     async with rig.feeding(100):
-        for kill_at in (2, 6):
+        for kill_at in (2, 4):
             worker = await rig.start_worker(kill_at=kill_at)
             assert await worker.end() == -signal.SIGKILL, worker.log_tail()
     await rig.finish()
     # Then nothing differs, and the state really lies in several chunks
     keys = [record.key or b"" for record in await rig.read(rig.changelog, 0)]
-    assert any(key.split(b"/")[1] == b"c" and key.endswith(b"/2") for key in keys)
+    assert any(key.split(b"/")[1] == b"c" and key.endswith(b"/1") for key in keys)
     verdict = await rig.judge()
     assert verdict.differences == []
     assert verdict.repeats > 0

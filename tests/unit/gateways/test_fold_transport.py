@@ -141,6 +141,26 @@ async def test_the_seek_is_ours_alone(app: FoldApp) -> None:
     await app.consumer.perform_seek()  # no thread, no broker: it does nothing
 
 
+async def test_the_journal_is_delivered_only_after_the_queues_were_emptied_for_the_last_time(app: FoldApp) -> None:
+    # Given a worker that has recovered: the framework resumes partitions, yields, and then resumes the flow
+    consumer = app.consumer
+    assert isinstance(consumer, Consumer)
+    journal, table = TP("p.journal", 0), TP("p." + changelog("fold"), 0)
+    consumer.stop_flow()
+    consumer.resume_partitions({journal, table})
+    # Then the journal waits for the flow, since resuming the flow throws away what is queued
+    assert consumer._get_active_partitions() == {table}
+    assert "clear()" in inspect.getsource(type(app.flow_control).resume)
+    consumer.resume_flow()
+    assert consumer._get_active_partitions() == {table, journal}
+    # And a rebalance in between takes it back
+    consumer.pause_partitions({journal, table})
+    consumer.resume_partitions({journal})
+    consumer.pause_partitions({journal})
+    consumer.resume_flow()
+    assert consumer._get_active_partitions() == set()
+
+
 async def test_the_changelog_is_the_topic_that_is_declared(app: FoldApp) -> None:
     (table,) = app.tables.values()
     assert table.changelog_topic.get_topic_name() == "p." + changelog("fold")

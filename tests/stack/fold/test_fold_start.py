@@ -18,7 +18,7 @@ def make_fold(partition: int, snapshot: bytes | None) -> Fold:
     return ReferenceFold("outputs", snapshot)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_4_another_version_starts_only_on_a_drained_shard(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig(partitions=1)
     await rig.create_topics()
@@ -48,7 +48,7 @@ async def test_4_another_version_starts_only_on_a_drained_shard(make_rig: Callab
     assert verdict.repeats == repeats
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_4_a_lost_changelog_is_refused_and_rebuilt_without_a_second_output(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig(partitions=1)
     await rig.create_topics()
@@ -77,7 +77,7 @@ async def test_4_a_lost_changelog_is_refused_and_rebuilt_without_a_second_output
         await recover_shard(plan.spec(), make_fold, plan.kafka(), 0)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_4_a_first_start_that_died_before_its_first_output_is_not_locked_out(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig(partitions=1)
     await rig.create_topics()
@@ -94,7 +94,7 @@ async def test_4_a_first_start_that_died_before_its_first_output_is_not_locked_o
     assert (await rig.judge()).differences == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_4_a_journal_shorter_than_its_checkpoint_stops_the_fold(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig(partitions=1)
     await rig.create_topics()
@@ -109,7 +109,7 @@ async def test_4_a_journal_shorter_than_its_checkpoint_stops_the_fold(make_rig: 
     assert "the journal was cut" in worker.log_tail()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("changelog", "partitions", "words"),
     [
