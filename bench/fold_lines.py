@@ -25,8 +25,8 @@ def measure(seconds: int) -> list[Line]:
             name="fold: market batches a CPU second, no decision",
             figure=f"{figures.quiet_steps_per_second:,.0f} steps/s ({quiet_ms:.2f} ms a step), {PORTFOLIOS} portfolios with 5 "
             f"assets, decoding included (median of {repeats} x {steps} steps)",
-            baseline=f"decoding the same records: {figures.decode_only_steps_per_second:,.0f}/s; every portfolio valued exactly "
-            f"(no screen): {figures.quiet_exact_steps_per_second:,.0f}/s ({exact_ms:.1f} ms)",
+            baseline=f"decoding the same records: {figures.decode_only_steps_per_second:,.0f}/s; every portfolio valued "
+            f"exactly (no screen): {figures.quiet_exact_steps_per_second:,.0f}/s ({exact_ms:.1f} ms)",
             limit="decoding and validating the record, then the screen over all portfolios of the shard; one core of Python.",
             not_shown=rest,
         ),
@@ -35,7 +35,7 @@ def measure(seconds: int) -> list[Line]:
             figure=f"{figures.deciding_steps_per_second:,.1f} steps/s ({deciding_ms:.1f} ms a step, "
             f"{deciding_ms / figures.decisions_per_step:.2f} ms a decision): a 4 % fall makes {figures.decisions_per_step:.0f} "
             f"of {PORTFOLIOS} portfolios decide in one step (median of {10 * repeats})",
-            baseline=f"decoding alone: {figures.decode_only_steps_per_second:,.0f}/s; a step without decision: {quiet_ms:.2f} ms",
+            baseline=f"decoding alone: {figures.decode_only_steps_per_second:,.0f}/s; no decision: {quiet_ms:.2f} ms a step",
             details=(f"state of the shard: {figures.snapshot_bytes:,} bytes, {figures.snapshot_ms:.0f} ms to write down",),
             limit="exact decimal valuation and the plan of each portfolio, then the encoding of its signal and commands.",
             not_shown=rest,

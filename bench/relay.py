@@ -27,7 +27,10 @@ RELAY_TOPICS = tuple(
 
 
 async def relay(connection: KafkaConnection) -> dict[str, int]:
-    """Relay until SIGTERM; when each record was read back. One output for each input: the outputs' end is where reading goes on after a crash."""
+    """Relay until SIGTERM; when each record was read back, monotonic ns by key.
+
+    One output for each input: the end of the outputs is where reading goes on after a crash.
+    """
     arguments = client_args(connection)
     source = AIOKafkaConsumer(**arguments, enable_auto_commit=False, fetch_max_wait_ms=FETCH_WAIT_MS)
     echo = AIOKafkaConsumer(**arguments, enable_auto_commit=False, fetch_max_wait_ms=FETCH_WAIT_MS)

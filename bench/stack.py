@@ -4,8 +4,8 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -115,19 +115,26 @@ def connection(flow: Flow) -> KafkaConnection:
     return KafkaConnection(flow.bootstrap)
 
 
+@asynccontextmanager
+async def open_log(flow: Flow) -> AsyncIterator[KafkaLog]:
+    """A client of the flow's topics, closed at the end."""
+    log = KafkaLog(connection(flow))
+    await log.start()
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
 def end_offsets(flow: Flow, topics: Sequence[str]) -> dict[str, dict[int, int]]:
     """The next offset of each partition of some topics."""
 
     async def ask() -> dict[str, dict[int, int]]:
-        log = KafkaLog(connection(flow))
-        await log.start()
-        try:
+        async with open_log(flow) as log:
             return {
                 topic: {n: await log.end_offset(topic, n) for n in range(partitions_of(topic, flow.settings.shards))}
                 for topic in topics
             }
-        finally:
-            await log.close()
 
     return asyncio.run(ask())
 

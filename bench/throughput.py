@@ -5,6 +5,7 @@ has ended, so the flow is always full. Budget and the venue's limits are lifted.
 """
 
 import asyncio
+import os
 import sys
 import time
 from collections import Counter, deque
@@ -16,11 +17,11 @@ from aiokafka import AIOKafkaProducer
 from bench.processes import cpu_by_name, difference, resident_mib
 from bench.relay import RELAY_IN, RELAY_TOPICS
 from bench.report import Line, quantiles
-from bench.stack import connection, end_offsets, flow, pause, say, settings_text, start_roles, wait_ready
+from bench.stack import connection, end_offsets, flow, open_log, pause, say, settings_text, start_roles, wait_ready
 from schemas.codec import decode
 from schemas.envelope import Envelope
 from schemas.orders import CommandAdmitted, OrderAccepted, OrderFilled, OrderIntended
-from streams.gateways.kafka import KafkaLog, client_args
+from streams.gateways.kafka import client_args
 from streams.gateways.kafka_admin import Floors, create_topics
 from streams.gateways.projection import PostgresProjection
 from streams.local.flow import ROLES, Flow
@@ -107,13 +108,15 @@ def _orders_line(
         baseline=f"bare aiokafka appends, acks=all and idempotent, flow idle: {baseline[0]:,.0f}/s one after the other, "
         f"{baseline[1]:,.0f}/s with {IN_FLIGHT} in flight",
         details=(
-            f"CPU ms an order: {costs}; together {1000 * total / orders:.1f}, {total / elapsed_s:.2f} cores busy",
+            f"CPU ms an order: {costs}",
+            f"together {1000 * total / orders:.1f} ms, {total / elapsed_s:.2f} cores; at that price {os.cpu_count()} cores of "
+            f"our own would carry at most {(os.cpu_count() or 1) * orders / total:.0f} orders/s",
             f"durable records an order: {said}",
             f"from the decision (journal time) to its INTENT: {quantiles(events.waits_ms)}",
             f"ledger entries not yet in PostgreSQL at the end: {behind}",
         ),
-        limit="the cores of one machine, which all processes share: the sum of CPU an order is the rate's inverse once they are "
-        "busy; before that, one plan at a time for each portfolio (sell, fill, ledger, journal, buy).",
+        limit="the cores of one machine, which all processes share; while they are not all ours, one plan at a time for each "
+        "portfolio (sell, fill, ledger, journal, buy), whose steps each wait for a core.",
         not_shown="what one role could do with a core of its own, venues with latency, several machines; market data, probes "
         "and observations of the window are in the CPU figures.",
     )
@@ -125,8 +128,8 @@ def _memory_line(memory: Mapping[str, float], bare_mib: float, orders: int) -> L
         name="memory of each role",
         figure=f"MiB resident: {listed} (after {orders} orders, {PORTFOLIOS} portfolios)",
         baseline=f"a bare Python process with an aiokafka client: {bare_mib:.0f} MiB",
-        limit="the libraries: ccxt with its market classes in feed and executor, Faust in portfolio and ledger; a client and its "
-        "connections for each account; the broker's heap is capped at 512 MiB.",
+        limit="the libraries: ccxt with its market classes in feed and executor, Faust in portfolio and ledger; a client with "
+        "its connections for each account; the broker's heap is capped at 512 MiB.",
         not_shown="growth over days; shared pages count in every process (PostgreSQL's buffers in each of its).",
     )
 
@@ -163,12 +166,11 @@ def _bare_process_mib() -> float:
 
 
 async def _events(stack: Flow, before: Offsets, after: Offsets) -> _Events:
-    log, found = KafkaLog(connection(stack)), _Events()
-    await log.start()
-    for partition, begin in before[ORDERS_EVENTS].items():
-        for record in await log.read(ORDERS_EVENTS, partition, begin, after[ORDERS_EVENTS][partition]):
-            found.add(decode(Envelope.read(record.headers).type, record.value))
-    await log.close()
+    found = _Events()
+    async with open_log(stack) as log:
+        for partition, begin in before[ORDERS_EVENTS].items():
+            for record in await log.read(ORDERS_EVENTS, partition, begin, after[ORDERS_EVENTS][partition]):
+                found.add(decode(Envelope.read(record.headers).type, record.value))
     return found
 
 

@@ -8,19 +8,17 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from decimal import Decimal
-from typing import Any
 
 from bench.relay import RELAY_IN, RELAY_TOPICS
 from bench.report import Line, quantiles
-from bench.stack import START_MS, add_process, connection, flow, pause, settings_text
-from schemas.codec import decode, encode
+from bench.stack import START_MS, add_process, connection, flow, open_log, pause, settings_text
+from schemas.codec import encode
 from schemas.envelope import Envelope
 from schemas.orders import AccountOpened, PlaceOrder
 from streams.domain.ids import command_id, digest_id
 from streams.domain.numbers import price_down, price_up
-from streams.gateways.kafka import KafkaLog
 from streams.gateways.kafka_admin import Floors, create_topics
 from streams.local.flow import Flow
 from streams.ports import Output
@@ -29,6 +27,7 @@ from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of, partiti
 
 EVERY_S = 0.05
 ACCOUNT, PORTFOLIO = "a0000", "p0000"
+UP, DOWN, TICK = Decimal("1.005"), Decimal("0.995"), Decimal("0.01")
 QUANTITIES = {"BTC/USDT": Decimal("0.001"), "ETH/USDT": Decimal("0.02")}
 STAGES = ("produced", "command_received", "intent_acked", "intent_read_back", "request_out", "replied")
 
@@ -81,36 +80,30 @@ async def _make_topics(stack: Flow) -> None:
 
 
 async def _opened(stack: Flow) -> bool:
-    log, partition = KafkaLog(connection(stack)), partition_of(ACCOUNT.encode(), partitions_of(ORDERS_EVENTS, 1))
-    await log.start()
-    try:
+    partition = partition_of(ACCOUNT.encode(), partitions_of(ORDERS_EVENTS, 1))
+    async with open_log(stack) as log:
         records = await log.read(ORDERS_EVENTS, partition, 0, await log.end_offset(ORDERS_EVENTS, partition))
-    finally:
-        await log.close()
-    return any(isinstance(decode(Envelope.read(record.headers).type, record.value), AccountOpened) for record in records)
+    return any(Envelope.read(record.headers).type == AccountOpened.ce_type() for record in records)
 
 
 async def _drive(stack: Flow, count: int) -> tuple[dict[str, int], dict[str, int]]:
     """Append commands and relay records by turns; when each was appended."""
-    log, orders = KafkaLog(connection(stack)), _orders()
-    await log.start()
     produced: dict[str, int] = {}
     relayed: dict[str, int] = {}
-    acks: list[Any] = []
     partition = partition_of(ACCOUNT.encode(), partitions_of(ORDERS_COMMANDS, 1))
-    due = time.monotonic()
-    for _ in range(count):
-        due = await _at(due + EVERY_S / 2)
-        order = next(orders)
-        value = encode(order)
-        headers = Envelope(order.command_id, order.ce_type(), "portfolio/0", order.decided_at_ms).headers()
-        produced[order.command_id] = time.monotonic_ns()
-        acks.append(log.append_nowait(Output(ORDERS_COMMANDS, ACCOUNT.encode(), value, headers, partition)))
-        due = await _at(due + EVERY_S / 2)
-        relayed[order.command_id] = time.monotonic_ns()
-        acks.append(log.append_nowait(Output(RELAY_IN, order.command_id.encode(), value, headers, 0)))
-    await asyncio.gather(*acks)
-    await log.close()
+    async with open_log(stack) as log:
+        due, acks = time.monotonic(), list[Awaitable[int]]()
+        for order in itertools.islice(_orders(), count):
+            value = encode(order)
+            headers = Envelope(order.command_id, order.ce_type(), "portfolio/0", order.decided_at_ms).headers()
+            produced[order.command_id] = time.monotonic_ns()
+            acks.append(log.append_nowait(Output(ORDERS_COMMANDS, ACCOUNT.encode(), value, headers, partition)))
+            due = await _at(due + EVERY_S / 2)
+            relayed[order.command_id] = time.monotonic_ns()
+            acks.append(log.append_nowait(Output(RELAY_IN, order.command_id.encode(), value, headers, 0)))
+            due = await _at(due + EVERY_S / 2)
+        for ack in acks:
+            await ack
     return produced, relayed
 
 
@@ -126,11 +119,7 @@ def _orders() -> Iterator[PlaceOrder]:
         symbol = ("BTC/USDT", "ETH/USDT")[number % 2]
         side = ("buy", "sell")[number // 2 % 2]
         mid = price_at(symbol, START_MS)
-        cap = (
-            price_up(mid * Decimal("1.005"), Decimal("0.01"))
-            if side == "buy"
-            else price_down(mid * Decimal("0.995"), Decimal("0.01"))
-        )
+        cap = price_up(mid * UP, TICK) if side == "buy" else price_down(mid * DOWN, TICK)
         now_ms, signal_id = time.time_ns() // 1_000_000, digest_id("bench", "wire", str(number))
         yield PlaceOrder.model_validate(
             {
