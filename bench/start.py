@@ -66,7 +66,7 @@ def _start_line(reached: dict[str, float], moved_s: float, market_s: float, impo
     steps = ", ".join(f"{what} {at_s:.1f} s" for what, at_s in reached.items())
     return Line(
         name="cold start to the first decision",
-        figure=f"{moved_s + market_s:.1f} s: {moved_s:.1f} s until prices could move, then {market_s:.1f} s of the market's own "
+        figure=f"{moved_s + market_s:.1f} s: {moved_s:.1f} s until prices could move, then {market_s:.1f} s of the market "
         f"(the tape at {SPEED}x until a portfolio left its threshold)",
         baseline=f"a bare Python process that imports what the roles import: {spread(imports)}",
         details=(f"reached after: {steps}",),
@@ -85,8 +85,8 @@ def _kill_line(outages: dict[str, list[float]]) -> Line:
         baseline=f"the bare relay under the same supervisor: {spread(outages['relay'])}",
         limit="interpreter start and imports for all; the 5 s lease of the dead owner for executor and sequencer, which nobody "
         "may take earlier; joining the group and reading the checkpoint for the portfolio agent.",
-        not_shown="a standby that runs already, long changelogs, several roles at once. At rest the portfolio agent speaks once "
-        "a second, so up to 1 s of its figure is waiting for something to say; ledger and projector speak only after an order.",
+        not_shown="a standby that runs already, long changelogs, several roles at once. At rest the portfolio agent speaks "
+        "once a second, so up to 1 s of its figure is waiting to have something to say; ledger and projector speak after orders.",
     )
 
 
