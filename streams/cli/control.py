@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from schemas.codec import decode, encode
+from schemas.codec import DecodeError, decode, encode
 from schemas.control import (
     AccountLimitsSet,
     ControlEvent,
@@ -184,7 +184,12 @@ class _ControlTopic:
         begin = await self._log.begin_offset(OPERATOR_CONTROL, 0)
         controls = control.Controls()
         for record in await self._log.read(OPERATOR_CONTROL, 0, begin, end):
-            message = decode((record.header("ce_type") or b"").decode(), record.value)
+            try:
+                message = decode((record.header("ce_type") or b"").decode(errors="replace"), record.value)
+            except DecodeError as error:
+                # Sequencer and executor put it aside and go on: an operator must still be heard.
+                click.echo(f"{record.topic} offset {record.offset} is no control event and is left out: {error}", err=True)
+                continue
             if isinstance(message, ControlEvent):
                 controls.evolve(message)
         return controls

@@ -1,0 +1,112 @@
+"""Everything is killed while orders flow: 7.2, 7.3, 7.4 and 6, read from one run (`story.py`)."""
+
+import re
+from collections import Counter
+
+from streams.local.supervisor import RoleState
+from tests.crash.flow.portfolios import COUNT
+from tests.crash.flow.story import BETWEEN_KILLS, EACH_FAULT, RATE_PER_S, ROUNDS, UNREADABLE, VICTIMS, Story
+from tests.crash.flow.witness import Attempt
+
+CHECKS = ("I1", "I3", "I4", "I6", "I17", "fills")
+
+
+def by_command(attempts: list[Attempt]) -> dict[str, list[Attempt]]:
+    found: dict[str, list[Attempt]] = {}
+    for attempt in sorted(attempts, key=lambda attempt: attempt.number):
+        found.setdefault(attempt.command_id, []).append(attempt)
+    return found
+
+
+def test_7_3_orders_flowed_before_the_first_kill(story: Story):
+    assert story.rate_per_s >= RATE_PER_S
+
+
+def test_7_3_every_role_and_server_was_killed_while_a_request_was_out(story: Story):
+    assert Counter(kill.victim for kill in story.kills) == dict.fromkeys(VICTIMS, ROUNDS)
+    assert all(kill.intents_open > 0 for kill in story.kills)
+
+
+def test_7_3_enough_orders_were_accepted_between_kills(story: Story):
+    assert all(kill.accepted_between >= BETWEEN_KILLS for kill in story.kills)
+
+
+def test_7_3_the_faults_struck_on_the_calm_market(story: Story):
+    assert story.faults_done == {"request_lost": EACH_FAULT, "reply_lost": EACH_FAULT, "late_order": EACH_FAULT}
+    unknown = [attempt for attempt in story.faulty if attempt.unknown]
+    assert len(unknown) >= 3 * EACH_FAULT
+
+
+def test_7_3_lost_replies_and_late_orders_end_as_found(story: Story):
+    """Both faults leave an order at the venue: each of these orders was UNKNOWN and then FOUND, one after three seconds."""
+    found = [attempt for attempt in story.faulty if attempt.unknown and attempt.ended == "OrderFound"]
+    assert len(found) >= 2 * EACH_FAULT
+    assert {attempt.client_order_id for attempt in found} <= set(story.accepted)
+    late = [attempt for attempt in found if attempt.ended_at_ms - attempt.intended_at_ms > 3_000]
+    assert len(late) >= EACH_FAULT
+
+
+def test_7_3_lost_requests_end_as_absent_with_a_second_attempt(story: Story):
+    absent = [attempt for attempt in story.faulty if attempt.ended == "OrderAbsent"]
+    assert len(absent) >= EACH_FAULT
+    commands = by_command(story.attempts)
+    for attempt in absent:
+        following = [later for later in commands[attempt.command_id] if later.number == attempt.number + 1]
+        assert [later.client_order_id for later in following] != [attempt.client_order_id]
+        assert len(following) == 1
+
+
+def test_7_3_no_order_of_the_venue_ends_as_absent(story: Story):
+    absent = {attempt.client_order_id for attempt in story.attempts if attempt.ended == "OrderAbsent"}
+    assert absent
+    assert not absent & set(story.accepted)
+
+
+def test_7_3_no_command_was_executed_twice(story: Story):
+    assert max(Counter(story.accepted).values()) == 1
+    accepted = set(story.accepted)
+    for attempts in by_command(story.attempts).values():
+        assert sum(attempt.client_order_id in accepted for attempt in attempts) <= 1
+
+
+def test_7_2_fills_agree_everywhere_and_money_is_conserved(story: Story):
+    rows = {line.split()[0]: line for line in story.verified.splitlines()}
+    assert rows.keys() >= set(CHECKS)
+    for check in CHECKS:
+        items, violations = re.findall(r"\d+", rows[check].removeprefix(check))[:2]
+        assert (int(items) > 0, int(violations)) == (True, 0), rows[check]
+
+
+def test_7_4_dropped_tables_are_rebuilt_to_the_byte(story: Story):
+    assert story.books is not None
+    rows = {line.split()[0]: int(line.split()[1]) for line in story.books.before.splitlines()}
+    assert rows["fills"] == story.fills >= len(VICTIMS) * BETWEEN_KILLS
+    assert all(rows[table] >= COUNT for table in ("heads", "entries", "postings", "orders", "balances", "signals", "legs"))
+    assert story.books.after == story.books.before
+
+
+def test_6_nothing_crashes_in_a_loop(story: Story):
+    """A role comes back after each kill of its own; the loss of a server it rides out, or ends and is back once."""
+    for status in story.statuses:
+        assert status.state is RoleState.RUNNING
+        assert status.restarts <= 3 * ROUNDS, status
+
+
+def test_6_no_portfolio_was_halted(story: Story):
+    assert story.halted == ()
+
+
+def test_6_a_role_says_once_what_is_away(story: Story):
+    """The executor cannot read control without the broker nor renew leases without the database, and says so in its words."""
+    executor = story.logs["executor"]
+    assert "control cannot be read on" in executor
+    assert "control is read to its end again" in executor
+    assert "nothing is sent once the lease runs out" in executor
+    assert "database" in story.logs["projector"]
+    lines = Counter(re.sub(r"[\d.:a-fT-]+", "", line) for log in story.logs.values() for line in log.splitlines())
+    assert max(lines.values()) <= 200 * ROUNDS, lines.most_common(3)
+
+
+def test_6_unreadable_messages_are_put_aside_and_the_flow_goes_on(story: Story):
+    assert story.letters == dict.fromkeys(UNREADABLE, True)
+    assert story.accepted_after_letters >= BETWEEN_KILLS
