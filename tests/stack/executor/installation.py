@@ -235,7 +235,7 @@ class Installation:
         return [entry.body for entry in self.server.venue.market.journal.since(1) if entry.kind == "order_accepted"]
 
 
-async def until(holds: Callable[[], Awaitable[Any]], deadline_s: float = 15.0) -> Any:
+async def until(holds: Callable[[], Awaitable[Any]], deadline_s: float = 60.0) -> Any:
     """Wait for a condition, at most until the deadline; its value."""
     async with asyncio.timeout(deadline_s):
         while not (value := await holds()):  # noqa: ASYNC110  a condition of another process's making, with a deadline
@@ -250,10 +250,10 @@ async def ended(installation: Installation, command: str, *last: str) -> list[st
         told = await installation.story(command)
         return told if told and told[-1] in last else []
 
-    return await until(story, 25)
+    return await until(story, 60)
 
 
 async def opened(installation: Installation) -> None:
     """Allow trading, and wait until the accounts are opened."""
     await installation.allow()
-    await until(lambda: installation.events(kind=AccountOpened), 25)
+    await until(lambda: installation.events(kind=AccountOpened), 90)

@@ -14,6 +14,8 @@ from streams.local.broker import Broker
 from streams.local.database import Database
 from tests.stack.executor.installation import CLOCK, Installation, ended, opened, until
 
+pytestmark = pytest.mark.timeout(300)  # whole processes start and take over: a hang guard, not a target
+
 AWAY_S = 8.0
 
 
