@@ -20,19 +20,23 @@ HANG_GUARD_S = 1_500
 
 @dataclass(frozen=True)
 class Suite:
-    """A part of the run. `minutes` is its budget; `paths` are its tests, `argv` what runs instead of pytest."""
+    """A part of the run. `minutes` is its budget; `paths` are its tests, `argv` what runs instead of pytest.
+
+    `workers` above 1 spreads tests that share no server over so many processes.
+    """
 
     name: str
     minutes: int
     paths: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
+    workers: int = 1
 
 
 SUITES = (
     Suite("set-up", 3, argv=(sys.executable, "streams/local/install.py")),
     Suite("check", 1, argv=(PYTHON, "tests/check.py")),
-    Suite("unit and property", 4, ("tests/unit", "tests/property")),
+    Suite("unit and property", 4, ("tests/unit", "tests/property"), workers=2),
     Suite("contract", 2, ("tests/contract",)),
     Suite("stack", 5, ("tests/stack",)),
     Suite("crash", 6, ("tests/crash",)),
@@ -63,7 +67,8 @@ def run_suite(suite: Suite) -> Counts:
     tests = [str(path) for name in suite.paths for path in sorted((ROOT / name).rglob("test_*.py"))]
     if suite.paths and not tests:
         return Counts()
-    argv = suite.argv or (PYTHON, "-m", "pytest", "-q", f"--junitxml={report}", *suite.paths)
+    spread = ("-n", str(suite.workers)) if suite.workers > 1 else ()
+    argv = suite.argv or (PYTHON, "-m", "pytest", "-q", f"--junitxml={report}", *spread, *suite.paths)
     process = subprocess.Popen(argv, cwd=ROOT, env={**os.environ, **suite.env}, start_new_session=True)
     try:
         status = process.wait(HANG_GUARD_S if suite.minutes < 30 else 4 * HANG_GUARD_S)
