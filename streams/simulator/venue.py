@@ -20,6 +20,8 @@ from streams.simulator.tapes.bars import TAPE_END_MS
 from streams.simulator.tapes.listings import LISTINGS
 from streams.simulator.tapes.tape import Tape
 
+IDS_A_MS = 1_000  # more than any book changes in a millisecond, and still exact in every JSON reader
+
 Reader = Callable[[Sequence[Entry]], None]
 
 
@@ -31,7 +33,9 @@ class Venue:
         self.clock = VenueClock(settings.clock_offset_ms)
         self.tape = Tape(settings.tape.seed)
         self.tape_clock = TapeClock(settings.tape.start_ms, settings.tape.speed, TAPE_END_MS)
-        self.market = Market(listing.rules for listing in LISTINGS.values())
+        # A venue that comes back never gives an id of its past again: readers drop what they saw before.
+        ids_from = self.clock.now_ms() * IDS_A_MS
+        self.market = Market((listing.rules for listing in LISTINGS.values()), ids_from=ids_from)
         self.faults = Faults()
         self.limits = Limits(settings.limits)
         self.latency: LatencySettings = settings.latency
