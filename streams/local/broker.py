@@ -42,8 +42,8 @@ SETTINGS: Mapping[str, str] = {
     "share.coordinator.state.topic.num.partitions": "4",
     "group.initial.rebalance.delay.ms": "0",
     # A killed broker may register again only when the session of its former life is over (9 s by default).
-    "broker.session.timeout.ms": "4000",
-    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "6000",
+    "broker.heartbeat.interval.ms": "1000",
     "log.cleaner.backoff.ms": "1000",
     "log.cleaner.dedupe.buffer.size": "16777216",
     "log.retention.check.interval.ms": "10000",

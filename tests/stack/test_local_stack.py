@@ -20,6 +20,8 @@ from streams.local.server import LocalStackError, clear_directory
 
 GONE_WITHIN_S = 15.0
 
+pytestmark = pytest.mark.timeout(300)  # each starts servers several times: five times what that takes
+
 
 async def _write(bootstrap: str, topic: str, value: bytes) -> None:
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all") as producer:
