@@ -94,7 +94,7 @@ def _line(
         f"{1000 * used['portfolio'] / records:.2f} ms, the sequencer: {1000 * used['sequencer'] / records:.2f} ms",
         details=(
             f"tickers received: {counts[MARKET_TICKERS] / elapsed_s:.1f}/s; signals said: {observed or 'none'}",
-            f"resident: {resident}",
+            f"resident: {resident}; the tape is that of 5 August 2024 from 06:10 UTC, a stormy day",
         ),
         limit="how often a price moves by the conflation step, times the number of shards, for each journal repeats the "
         "market; at rest mostly the clock mark of each second and the fixed costs of polling, checkpoints and observations.",

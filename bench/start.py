@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 
 from bench.relay import RELAY_IN, RELAY_OUT, RELAY_TOPICS
 from bench.report import ROOT, Line, spread
@@ -31,6 +32,8 @@ KILLED = {
     "feed": MARKET_TICKERS,
     "relay": RELAY_OUT,
 }
+KILLED_SHORT = ("portfolio", "relay")
+ROUND_S, ROUNDS_MAX = 15, 3
 IMPORTS = "import ccxt.pro, faust, aiokafka, psycopg, pydantic"
 STILL_COMING_S = 0.3  # what a killed process had handed to the kernel may still arrive
 BETWEEN_S = 2.0
@@ -39,7 +42,9 @@ RELAY_EVERY_S = 0.05
 
 
 def measure(seconds: int) -> list[Line]:
-    """One cold start, then a round of kills for each 15 s of `seconds`, at most five."""
+    """One cold start, then a round of kills for each 15 s of `seconds`, at most three; below 15 s one round of two."""
+    killed = KILLED if seconds >= ROUND_S else {name: KILLED[name] for name in KILLED_SHORT}
+    rounds = max(1, min(ROUNDS_MAX, seconds // ROUND_S))
     imports = [_import_seconds() for _ in range(3)]
     with flow("start", ROOT / "trimtab.toml", SPEED) as stack:
         began, began_ms = time.monotonic(), time.time_ns() // 1_000_000
@@ -57,7 +62,7 @@ def measure(seconds: int) -> list[Line]:
         decided_ms = _first_decision_ms(stack) or 0
         asyncio.run(create_topics(connection(stack), RELAY_TOPICS, Floors(1, 1)))
         add_process(stack, "relay", "bench.relay", stack.bootstrap, str(stack.directory / "relay-times.json"))
-        outages = asyncio.run(_kill_rounds(stack, max(1, min(5, seconds // 15))))
+        outages = asyncio.run(_kill_rounds(stack, killed, rounds))
     start = _start_line(reached, (moved_ms - began_ms) / 1000, (decided_ms - moved_ms) / 1000, imports)
     return [start, _kill_line(outages)]
 
@@ -85,8 +90,8 @@ def _kill_line(outages: dict[str, list[float]]) -> Line:
         baseline=f"the bare relay under the same supervisor: {spread(outages['relay'])}",
         limit="interpreter start and imports for all; the 5 s lease of the dead owner for executor and sequencer, which nobody "
         "may take earlier; joining the group and reading the checkpoint for the portfolio agent.",
-        not_shown="a standby that runs already, long changelogs, several roles at once. At rest the portfolio agent speaks "
-        "once a second, so up to 1 s of its figure is waiting to have something to say; ledger and projector speak after orders.",
+        not_shown="a standby that runs already, long changelogs, several roles at once; ledger and projector, which speak only "
+        "after orders. The portfolio agent speaks once a second at rest: up to 1 s of its figure waits for something to say.",
     )
 
 
@@ -141,7 +146,7 @@ class _Watch:
         return self._newest_at[topic]
 
 
-async def _kill_rounds(stack: Flow, rounds: int) -> dict[str, list[float]]:
+async def _kill_rounds(stack: Flow, killed: Mapping[str, str], rounds: int) -> dict[str, list[float]]:
     """Seconds from each kill to the role's first new output."""
     watch, outages = _Watch(), defaultdict[str, list[float]](list)
     tasks = [asyncio.create_task(watch.follow(stack)), asyncio.create_task(_feed_relay(stack))]
@@ -149,11 +154,11 @@ async def _kill_rounds(stack: Flow, rounds: int) -> dict[str, list[float]]:
         await watch.caught_up.wait()
         await watch.first_after(RELAY_OUT, 0.0)
         for _ in range(rounds):
-            for name, topic in KILLED.items():
+            for name, topic in killed.items():
                 await asyncio.sleep(BETWEEN_S)
-                killed = time.monotonic()
+                moment = time.monotonic()
                 await asyncio.to_thread(stack.roles.kill, name)
-                outages[name].append(await watch.first_after(topic, killed + STILL_COMING_S) - killed)
+                outages[name].append(await watch.first_after(topic, moment + STILL_COMING_S) - moment)
     except TimeoutError:
         raise LocalStackError(
             f"a killed role said nothing new within {BACK_WITHIN_S:g} s; logs: {stack.roles.directory}"

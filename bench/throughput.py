@@ -53,7 +53,7 @@ def measure(seconds: int) -> list[Line]:
         baseline = asyncio.run(_append_rates(stack, seconds / 10))
         bare_mib = _bare_process_mib()
         stack.go()
-        pause(WARM_UP_S, stack)
+        pause(min(WARM_UP_S, seconds), stack)
         say(f"measuring orders for {seconds} s")
         before, used_before, began = end_offsets(stack, TOPICS), cpu_by_name(stack.pids), time.monotonic()
         pause(seconds, stack)

@@ -1,0 +1,48 @@
+"""Every benchmark runs in its short form and prints its lines, each with a baseline and its limits (7.6); no targets."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+LINES = {
+    "fold": ["fold: market batches a CPU second, no decision", "fold: market batches a CPU second, with exact decisions"],
+    "wire": ["decision to request on the wire"],
+    "throughput": ["orders a second, everything durable, budget lifted", "memory of each role"],
+    "journal": ["the journal at 80 portfolios over 8 shards"],
+    "start": ["cold start to the first decision", "kill -9 to the first new output"],
+}
+PARTS = ("  measured  ", "  baseline  ", "  what limits it  ", "  not shown  ")
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", LINES)
+def test_a_benchmark_prints_its_lines(name: str, tmp_path: Path) -> None:
+    report = tmp_path / "report.md"
+    own = {key: value for key, value in os.environ.items() if key not in ("KAFKA", "DATABASE_URL")}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", name, "--report", str(report)],
+        cwd=ROOT,
+        env={**own, "BENCH_SECONDS": "2"},
+        capture_output=True,
+        text=True,
+        timeout=390,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = done.stdout.splitlines()
+    assert [line for line in printed if line in LINES[name]] == LINES[name]
+    assert [sum(line.startswith(part) for line in printed) for part in PARTS] == [len(LINES[name])] * len(PARTS)
+    assert "nothing was measured" not in done.stdout
+    assert all(f"## {line}" in report.read_text() for line in LINES[name])
+
+
+def test_an_unknown_benchmark_is_refused() -> None:
+    done = subprocess.run([sys.executable, "-m", "bench", "speed"], cwd=ROOT, capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert "not a benchmark" in done.stderr
