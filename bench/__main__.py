@@ -24,7 +24,10 @@ def main() -> int:
     chosen = parser.parse_args()
     if unknown := set(chosen.names) - set(NAMES):
         parser.error(f"{', '.join(sorted(unknown))}: not a benchmark; there are {', '.join(NAMES)}")
-    seconds = int(os.environ.get("BENCH_SECONDS", "60"))
+    given = os.environ.get("BENCH_SECONDS", "60")
+    seconds = int(given) if given.isdigit() else 0
+    if seconds < 1:
+        parser.error(f"BENCH_SECONDS={given}: give whole seconds, 1 or more")
     if not Path("/proc/self/stat").exists():
         sys.exit("bench reads CPU and memory of processes from /proc: run it on Linux")
     facts = conditions(seconds)
@@ -45,7 +48,7 @@ def main() -> int:
     facts.append(f"at the end: {load()}")
     print("\n".join(facts[3:]))
     if chosen.report is not None:
-        command = f"BENCH_SECONDS={seconds} make bench" if not chosen.names else f"python -m bench {' '.join(chosen.names)}"
+        command = " ".join((f"BENCH_SECONDS={seconds}", "python -m bench", *chosen.names))
         chosen.report.write_text(document(facts, lines, command))
     return int(failed)
 
