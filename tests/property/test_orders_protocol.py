@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from schemas.orders import CommandAdmitted, OrderAbsent, OrderClosed, OrderFilled, OrderFound, OrderIntended
@@ -36,8 +36,24 @@ _ACTIONS = st.one_of(
 _NEEDS_COMMANDS = ("give_cancel", "repeat")
 
 
+# Found once: two cancels of one command that was never sent, due in the same step.
+TWO_CANCELS: list[tuple] = [
+    ("read_command",),
+    ("read_command",),
+    ("refresh",),
+    ("give", "BTC/USDT"),
+    ("read_command",),
+    ("give", "BTC/USDT"),
+    ("give", "BTC/USDT"),
+    ("give", "BTC/USDT"),
+    ("give_cancel", 0),
+    ("give_cancel", 0),
+]
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_ACTIONS, min_size=10, max_size=50))
+@example(TWO_CANCELS)
 def test_whatever_happens_in_whatever_order_the_invariants_hold_and_all_drains(actions: list[tuple]) -> None:
     world = World()
     world.give("BTC/USDT")

@@ -26,7 +26,9 @@ def end_with_targets(turn: Turn) -> None:
 
 def advance(turn: Turn, cancel: Order) -> None:
     """Do what is due for a cancel: intend its next attempt, unless its target was never sent at all."""
-    target = turn.books.orders[cancel.target_command_id or ""]
+    target = turn.books.orders.get(cancel.target_command_id or "")
+    if target is None:
+        return None  # another cancel ended it in this very step: `end_with_targets` ends this one too
     if target.state in (OrderState.ADMITTED, OrderState.ABSENT):
         turn.say(CommandExpiredUnsent(**turn.about(target), cause="canceled"))
         return _end(turn, cancel, "never_sent")
