@@ -42,7 +42,7 @@ SUITES = (
     Suite("crash", 6, ("tests/crash",)),
 )
 QUICK = (Suite("style", 1, argv=(PYTHON, "-m", "ruff", "check", ".")), SUITES[2])
-LONG = (Suite("crash, long", 60, ("tests/crash",), env={"TRIMTAB_TEST_LONG": "1"}),)
+LONG = (Suite("crash, long", 60, ("tests/crash", "tests/stack/bench"), env={"TRIMTAB_TEST_LONG": "1"}),)
 
 
 @dataclass
