@@ -30,10 +30,12 @@ SOURCES: dict[str, type[Message]] = {ORDERS_LEDGER: LedgerEntry, REBALANCE_SIGNA
 
 @dataclass(frozen=True, slots=True)
 class ProjectorConfig:
-    """Bounds: records of one transaction, wait for new ones, pauses while database or broker are away, when to give up."""
+    """Bounds: records of one transaction, wait for new ones, how often the tables are looked at while nothing comes, pauses
+    while database or broker are away, when to give up."""
 
     records_max: int = 2_000
     poll_ms: int = 200
+    look_every_ms: int = 5_000
     pause_ms_min: int = 100
     pause_ms_max: int = 2_000
     away_ms_max: int = 600_000
@@ -67,6 +69,7 @@ class Projector:
         self._partitions: dict[str, int] = {}
         self._stopping = asyncio.Event()
         self._away_since_ms: int | None = None
+        self._looked_at_ms = 0
         self.entries = 0
         self.signals = 0
         self.dead_lettered = 0
@@ -130,6 +133,7 @@ class Projector:
         """One poll, one transaction."""
         records = await self._reader.poll(self._config.poll_ms, self._config.records_max)
         if not records:
+            await self._look()
             return self._back()
         batch = self._fold(records)
         for acked in [self._topics.append_nowait(output) for output in batch.dead]:
@@ -138,6 +142,15 @@ class Projector:
         await self._store.apply(batch.changes, moves, batch.repeats)
         self._stored |= batch.positions
         return self._back()
+
+    async def _look(self) -> None:
+        """While nothing comes, no transaction would tell that the tables were rebuilt under us."""
+        now_ms = self._clock.boot_ms()
+        if now_ms - self._looked_at_ms < self._config.look_every_ms:
+            return
+        self._looked_at_ms = now_ms
+        if await self._store.positions() != self._stored:
+            raise ProjectionMovedError("the tables do not stand where they stood")
 
     def _fold(self, records: Sequence[Record]) -> _Batch:
         batch = _Batch()

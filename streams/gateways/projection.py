@@ -160,7 +160,9 @@ class PostgresProjection:
         try:
             async with transaction(self._opened()) as connection, connection.cursor() as cursor:
                 await _move(cursor, moves)
-                await _ensure_months(connection, months - self._months)
+                # A first position fits tables that were made anew as well: what months they have is not known then.
+                known = set() if any(seen is None for seen, _ in moves.values()) else self._months
+                await _ensure_months(connection, months - known)
                 for table, statement in _STATEMENTS.items():
                     if table in rows:
                         await cursor.executemany(statement.encode(), rows[table])

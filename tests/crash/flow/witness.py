@@ -31,6 +31,11 @@ FRESH_MS = 150
 RATE_WINDOW_MS = 10_000
 
 
+def now_ms() -> int:
+    """The wall clock, which the venue and every role on this machine share."""
+    return time.time_ns() // 1_000_000
+
+
 @dataclass(slots=True)
 class Attempt:
     """One intent and how it ended, with the executor's wall clock times."""
@@ -94,15 +99,15 @@ class Witness:
         with self._journal.open("rb") as journal:
             return sum(json.loads(line)["kind"] == "fill" for line in journal)
 
-    def rate_per_s(self) -> float:
-        """How many orders the venue accepted in each of the last ten seconds, on average."""
+    def rate_per_s(self, since_ms: int) -> float:
+        """How many orders a second the venue accepted in the last ten seconds, not counting any before `since_ms`."""
         self._read_journal()
-        since_ms = time.time_ns() // 1_000_000 - RATE_WINDOW_MS
-        return 1_000 * sum(at_ms > since_ms for at_ms, _ in self._accepted) / RATE_WINDOW_MS
+        first_ms = max(since_ms, now_ms() - RATE_WINDOW_MS)
+        return 1_000 * sum(at_ms >= first_ms for at_ms, _ in self._accepted) / RATE_WINDOW_MS
 
     def open_intents(self) -> list[Attempt]:
         """Intents of the last moment whose outcome nobody wrote yet: their requests are out."""
-        since_ms = time.time_ns() // 1_000_000 - FRESH_MS
+        since_ms = now_ms() - FRESH_MS
         return [
             attempt
             for attempt in list(self.attempts.values())

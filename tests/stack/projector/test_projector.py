@@ -185,6 +185,28 @@ async def test_a_schema_dropped_under_a_running_projector_is_filled_from_the_beg
     assert ready.dump() == through
 
 
+async def test_a_schema_dropped_while_nothing_new_is_written_is_filled_all_the_same(ready: Stage):
+    await ready.write([*books(), *signals(), *probes()])
+    async with ready.projecting(look_every_ms=200):
+        await ready.until(ready.drained)
+        before = ready.dump()
+        postgres.recreate_ledger(ready.dsn)
+        await ready.until(ready.drained)
+    assert ready.dump() == before
+
+
+async def test_a_partition_read_for_the_first_time_after_the_schema_was_dropped_finds_its_month(ready: Stage):
+    """Its first offset contradicts nothing, so that only the rows themselves meet the new tables."""
+    _, first, _, second, _ = signals()  # the two that are rows of a month
+    await ready.write([replace(first, partition=0)])
+    async with ready.projecting():
+        await ready.until(ready.drained)
+        postgres.recreate_ledger(ready.dsn)
+        await ready.write([replace(second, partition=1)])
+        await ready.until(ready.drained)
+        assert len(ready.rows("SELECT 1 FROM ledger.signals")) == 2
+
+
 async def test_two_projectors_at_once_write_every_row_once(ready: Stage):
     outputs = [*books(), *signals(), *probes()]
     async with ready.projecting(records_max=3), ready.projecting(records_max=3):
