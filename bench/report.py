@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 
 from streams.local.install import KAFKA_VERSION
 
@@ -75,7 +76,7 @@ def spread(values: Sequence[float], unit: str = "s") -> str:
     if not values:
         return "nothing was measured"
     ordered = sorted(values)
-    return f"{ordered[len(ordered) // 2]:.2f} {unit} ({ordered[0]:.2f} to {ordered[-1]:.2f}, n = {len(ordered)})"
+    return f"{median(ordered):.2f} {unit} ({ordered[0]:.2f} to {ordered[-1]:.2f}, n = {len(ordered)})"
 
 
 def _processor() -> str:
