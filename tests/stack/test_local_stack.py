@@ -116,11 +116,12 @@ def test_directory_of_a_living_owner_is_refused(own_database: Database) -> None:
 
 
 OWNER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from streams.local.broker import Broker
 from streams.local.database import Database
 from streams.local.supervisor import Role, Supervisor
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits it ignored
 
 directory = Path(sys.argv[1])
 with Database(directory / "postgres") as database, Broker(directory / "kafka") as broker:
