@@ -38,7 +38,7 @@ from tests.crash.flow.witness import Attempt, Witness, now_ms
 
 LONG = os.environ.get("TRIMTAB_TEST_LONG") == "1"
 ROUNDS = 3 if LONG else 1
-AWAY_S = 20.0 if LONG else 0.0
+AWAY_S = 20.0 if LONG else 3.0
 """How long broker and database stay away; a killed broker needs some seconds more to serve again."""
 
 CALM_MS = 1_722_830_400_000  # 04:00 UTC: a calm hour, with enough tape behind it for a slow machine

@@ -107,7 +107,8 @@ def test_6_a_role_says_once_what_is_away(story: Story):
     assert "control cannot be read on" in executor
     assert "control is read to its end again" in executor
     assert "nothing is sent once the lease runs out" in executor
-    assert "database" in story.logs["projector"]
+    if LONG:  # the projector rides out a short absence in silence: its pool waits 10 s for a connection
+        assert "database" in story.logs["projector"]
     lines = Counter(re.sub(r"[\d.:a-fT-]+", "", line) for log in story.logs.values() for line in log.splitlines())
     assert max(lines.values()) <= 200 * ROUNDS, lines.most_common(3)
 
