@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Self, TypeVar
 
+from psycopg_pool import AsyncConnectionPool, TooManyRequests
+
 from streams.domain.errors import UnreachableError
 from streams.gateways.postgres import AsyncConnection, make_pool, transaction
 from streams.ports import Lease, LeaseUnreachableError
@@ -54,8 +56,9 @@ class PostgresLeases:
     """
 
     def __init__(self, dsn: str, *, call_ms_max: int = CALL_MS_MAX) -> None:
+        self._dsn = dsn
         self._call_ms_max = call_ms_max
-        self._pool = make_pool(dsn, name="leases", size_max=POOL_SIZE_MAX, patience_s=call_ms_max / 1000)
+        self._pool = self._make_pool()
         self._given_up: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
@@ -130,10 +133,32 @@ class PostgresLeases:
 
     async def _call(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
         bound = {"lock_timeout_ms": self._call_ms_max, "statement_timeout_ms": self._call_ms_max}
-        async with transaction(self._pool, **bound) as connection:
-            return await work(connection)
+        pool = self._pool
+        try:
+            async with transaction(pool, **bound) as connection:
+                return await work(connection)
+        except UnreachableError as error:
+            if isinstance(error.__cause__, TooManyRequests) and pool is self._pool:
+                self._start_anew()
+            raise
+
+    def _make_pool(self) -> AsyncConnectionPool[AsyncConnection]:
+        return make_pool(self._dsn, name="leases", size_max=POOL_SIZE_MAX, patience_s=self._call_ms_max / 1000)
+
+    def _start_anew(self) -> None:
+        """Replace a pool whose queue is full. Who stopped waiting stays in its queue until a connection comes up for him,
+        and a pool with a full queue refuses everybody before it would make one: it could stay so for ever."""
+        full, self._pool = self._pool, self._make_pool()
+        task = asyncio.ensure_future(_exchange(full, self._pool))
+        self._given_up.add(task)
+        task.add_done_callback(self._forget)
 
     def _forget(self, task: "asyncio.Task[Any]") -> None:
         self._given_up.discard(task)
         if not task.cancelled():
             task.exception()  # asked for: nobody waits for this outcome any more
+
+
+async def _exchange(full: AsyncConnectionPool[AsyncConnection], fresh: AsyncConnectionPool[AsyncConnection]) -> None:
+    await fresh.open()
+    await full.close(CLOSE_S)

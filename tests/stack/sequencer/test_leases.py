@@ -6,6 +6,8 @@ import psycopg
 import pytest
 
 from streams.gateways.lease import PostgresLeases
+from streams.gateways.postgres import migrate
+from streams.local.database import Database
 from streams.ports import LeaseUnreachableError
 
 ROW = "journal:0"
@@ -78,6 +80,28 @@ async def test_a_database_that_is_not_there_is_unreachable():
     async with PostgresLeases("postgresql://nobody@127.0.0.1:9/none", call_ms_max=300) as leases:
         with pytest.raises(LeaseUnreachableError):
             await leases.read(ROW)
+
+
+async def test_6_after_an_absence_however_many_asked_leases_are_reachable_again(own_database: Database):
+    """Those who asked in vain stand in the pool's queue for good: a queue that is full must not stay so."""
+    await asyncio.to_thread(migrate, own_database.url)
+    async with PostgresLeases(own_database.url, call_ms_max=200) as leases:
+        assert await leases.take(ROW, "a", None, 1, 60_000)
+        await asyncio.to_thread(own_database.kill)
+        for _ in range(6):
+            answers = await asyncio.gather(*(leases.renew(ROW, "a", 1, 60_000) for _ in range(50)), return_exceptions=True)
+            assert all(isinstance(answer, LeaseUnreachableError) for answer in answers)
+        await asyncio.to_thread(own_database.start)
+        async with asyncio.timeout(20):
+            while not await renewed(leases):  # noqa: ASYNC110  a condition in the database, with a deadline
+                await asyncio.sleep(0.1)
+
+
+async def renewed(leases: PostgresLeases) -> bool:
+    try:
+        return await leases.renew(ROW, "a", 1, 60_000)
+    except LeaseUnreachableError:
+        return False
 
 
 async def test_nobody_takes_nothing(leases: PostgresLeases):
