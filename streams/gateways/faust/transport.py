@@ -25,6 +25,7 @@ from streams.ports import FoldSpec, KafkaConnection
 logger = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 40.0
+RECOVERY_POLL_S = 0.05
 # Above every watchdog: while the broker is away a send waits, and only the watchdog may give it up.
 PRODUCE_TIMEOUT_S = 90.0
 SESSION_TIMEOUT_S = 6.0
@@ -115,6 +116,18 @@ class Consumer(driver.Consumer):
         super().resume_flow()
         held, self._held = self._held, set()
         super().resume_partitions(held)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        """Fetch from a copy of the active partitions.
+
+        The framework passes the set that it goes on changing. A fetch of the changelog that is under way when recovery ends
+        would see it empty, which the client reads as "all": it would hand out journal records, and the framework would throw
+        them away because the journal is not resumed yet. The wait is short in recovery, since the journal waits for this fetch.
+        """
+        if active_partitions is not None and not active_partitions:
+            return {}
+        wanted = None if active_partitions is None else set(active_partitions)
+        return await super()._getmany(wanted, RECOVERY_POLL_S if self.app.in_recovery else timeout)
 
     async def _wait_next_records(self, timeout: float) -> Any:
         # Stock Faust sleeps a whole second while no partition is active, which is most of a restart's idle time.

@@ -74,6 +74,31 @@ async def test_l1_l3_one_agent_without_concurrency(app: FoldApp) -> None:
     assert not agent.isolated_partitions
 
 
+async def test_a_fetch_under_way_keeps_to_the_partitions_it_was_asked_for(
+    app: FoldApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client reads an empty set as "all": a changelog fetch in flight when recovery ends must not take journal records,
+    which the framework would then throw away. Seen as a gap right after recovery: got 500, want 0."""
+    consumer, place = app.consumer, TP("p.fold-checkpoints-changelog", 0)
+    assert isinstance(consumer, Consumer)
+    asked: list[set[TP]] = []
+
+    class Thread:
+        async def getmany(self, partitions: set[TP], timeout: float) -> dict:
+            live.clear()  # recovery ends and pauses the changelog while the fetch waits
+            asked.append(set(partitions))
+            return {}
+
+    # Given a fetch of the changelog, with the set that the framework goes on changing
+    live = {place}
+    monkeypatch.setattr(consumer, "_thread", Thread())
+    await consumer._getmany(live, 1.0)
+    # Then the fetch still asks for the changelog alone; and an empty set asks for nothing
+    assert asked == [{place}]
+    assert await consumer._getmany(set(), 1.0) == {}
+    assert asked == [{place}]
+
+
 async def test_l2_nothing_acknowledges_by_hand() -> None:
     text = "\n".join(source_lines())
     assert "noack" not in text
