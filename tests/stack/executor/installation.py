@@ -17,7 +17,7 @@ import psycopg
 from schemas import control
 from schemas.codec import decode, encode
 from schemas.envelope import Envelope, Message
-from schemas.orders import AccountOpened, CancelOrder, ExecutionEvent, OrderCommand, PlaceOrder
+from schemas.orders import AccountOpened, CancelOrder, ExecutionEvent, OrderCommand, OwnerStarted, PlaceOrder
 from streams.agents.executor.agent import Executor
 from streams.domain.ids import command_id, digest_id
 from streams.gateways.clock import SystemClock
@@ -223,12 +223,15 @@ class Installation:
         return [message for message in messages if isinstance(message, kind)]
 
     async def story(self, command: str, account: str = "alice") -> list[str]:
-        """The types of the events about one command, in order."""
-        return [
-            event.TYPE.removeprefix("orders.")
-            for event in await self.events(account)
-            if getattr(event, "command_id", "") == command
-        ]
+        """The types of the events about one command, in order; what a former owner still says after a higher one is void."""
+        told: list[str] = []
+        epoch = 0
+        for event in await self.events(account):
+            if isinstance(event, OwnerStarted):
+                epoch = max(epoch, event.epoch)
+            if event.epoch >= epoch and getattr(event, "command_id", "") == command:
+                told.append(event.TYPE.removeprefix("orders."))
+        return told
 
     def accepted(self) -> list[dict[str, Any]]:
         """The orders that the venue's own journal says it accepted."""
