@@ -1,7 +1,7 @@
 """The composition root: each role of the flow, from settings to exit code, in the order in which a tick meets them.
 
-A role refuses to start on wrong topics, rights or schema (exit 2), waits with patience for what is away, drains on SIGTERM,
-and ends at once on a broken invariant (exit 70).
+A role refuses to start on wrong topics, venue key rights or schema (exit 2), waits up to ten minutes for a broker that is away
+(exit 75), drains on SIGTERM (exit 0), and ends at once on a broken invariant (exit 70). The supervisor restarts what can heal.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ Client = TypeVar("Client", KafkaLog, KafkaReader)
 
 
 class Agent(Protocol):
-    """What every edge role is: it runs until it is asked to stop."""
+    """What the four roles are that are not Faust folds: feed, sequencer, executor, projector."""
 
     async def run(self) -> None:
         """Run until `stop`."""
@@ -55,7 +55,11 @@ def run_role(role: str, settings: Settings, instance: str) -> int:
 
 
 def _feed(settings: Settings, _instance: str) -> int:
-    """venue → market.*, venue.*, account.balances"""
+    """venue → market.*, venue.*, account.balances
+
+    Refuses at start a missing or wrong key, a key that may withdraw, and unknown symbols or unusable rules. Later a frame that
+    is no sane price is a dead letter, and a venue that is away is dialled again for ever.
+    """
     from streams.agents.feed.agent import Feed
     from streams.agents.feed.config import FeedConfig
     from streams.agents.together import Together
@@ -87,7 +91,11 @@ def _feed(settings: Settings, _instance: str) -> int:
 
 
 def _sequencer(settings: Settings, instance: str) -> int:
-    """all sources → portfolio.journal"""
+    """market.tickers, venue.status, venue.rules, account.balances, operator.control, orders.ledger → portfolio.journal
+
+    Writes a journal only under a lease in PostgreSQL and its own epoch in the log. Dead-letters garbage, drops what is stale or
+    repeated, and counts both. Refuses control or ledger positions that retention removed.
+    """
     from streams.agents.sequencer.agent import Sequencer
     from streams.agents.sequencer.config import SequencerConfig
     from streams.gateways.lease import PostgresLeases
@@ -111,13 +119,21 @@ def _sequencer(settings: Settings, instance: str) -> int:
 
 
 def _portfolio(settings: Settings, instance: str) -> int:
-    """portfolio.journal → rebalance.signals, orders.commands"""
+    """portfolio.journal → rebalance.signals, orders.commands
+
+    Refuses at start a lost checkpoint, or one of another version that was not drained. Later it holds trades back (shard.py).
+    """
     spec, factory = portfolio_fold(settings, instance)
     return _fold(settings, spec, factory)
 
 
 def _executor(settings: Settings, instance: str) -> int:
-    """orders.commands → venue → orders.events"""
+    """orders.commands, operator.control, HALT file → venue → orders.events
+
+    Refuses at start a key without the right to trade or with the right to withdraw. Answers a command that is unsigned (unless
+    `dev`), late, on old inputs, halted or over a limit with CommandNotAdmitted; sends nothing without lease, venue time,
+    control read to its end, a durable intent read back, or while an order of unknown fate blocks the symbol.
+    """
     from streams.agents.executor.agent import Executor
     from streams.agents.executor.config import AccountConfig, ExecutorConfig
     from streams.gateways.lease import PostgresLeases
@@ -153,13 +169,19 @@ def _executor(settings: Settings, instance: str) -> int:
 
 
 def _ledger(settings: Settings, instance: str) -> int:
-    """orders.events → orders.ledger"""
+    """orders.events → orders.ledger
+
+    Dead-letters what it cannot read; an event that contradicts the books stops the process (exit 70).
+    """
     spec, factory = ledger_fold(settings, instance)
     return _fold(settings, spec, factory)
 
 
 def _projector(settings: Settings, _instance: str) -> int:
-    """orders.ledger, rebalance.signals, venue.latency → Postgres"""
+    """orders.ledger, rebalance.signals, venue.latency → Postgres
+
+    Refuses a database with another schema. Waits for a database that is away; stops at a gap or fork of the books (exit 70).
+    """
     from streams.agents.projector import Projector
     from streams.gateways.postgres import require_schema
     from streams.gateways.projection import PostgresProjection

@@ -39,7 +39,11 @@ CHANGELOG_CONFIG = {
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic as it must be. `partitions` None takes the installation's shard count; `retention_ms` -1 keeps for ever."""
+    """One topic as it must be. `partitions` None takes the installation's shard count; `retention_ms` -1 keeps for ever.
+
+    Writers and readers are the roles of `app.py`; besides them `operator` is the command line, and `replay` a later tool. The
+    command line and other people's consumers may read everything. Journal records go to partition = shard number.
+    """
 
     name: str
     key: str
@@ -82,29 +86,26 @@ def changelog(application: str) -> str:
     return f"{application}-checkpoints-changelog"
 
 
-_MARKET = ("sequencer", "executor")
 TABLE: tuple[Topic, ...] = (
-    Topic(MARKET_TICKERS, "venue:symbol", "best bid and ask with sizes, times, venue sequence", 4, 6 * HOUR_MS, ("feed",), _MARKET),
-    Topic(MARKET_BOOKS, "venue:symbol", "depth: the levels that routing needs", 4, 6 * HOUR_MS, ("feed",), ("sequencer",)),
-    Topic(VENUE_LATENCY, "venue", "probes, socket age, budget left, clock offset", 1, 7 * DAY_MS, ("feed",), ("sequencer", "projector")),
+    Topic(MARKET_TICKERS, "venue:symbol", "best bid and ask with sizes, times, venue sequence", 4, 6 * HOUR_MS, ("feed",), ("sequencer",)),
+    Topic(MARKET_BOOKS, "venue:symbol", "depth: the levels that routing will need; no role reads it yet", 4, 6 * HOUR_MS, ("feed",), ()),
+    Topic(VENUE_LATENCY, "venue", "probes, socket age, budget left, clock offset", 1, 7 * DAY_MS, ("feed",), ("projector",)),
     Topic(VENUE_STATUS, "venue", "trading status, maintenance, key rights", 1, 7 * DAY_MS, ("feed",), ("sequencer",)),
     Topic(VENUE_RULES, "venue:symbol", "tick, step, minima, fees; versioned", 1, FOR_EVER, ("feed",), ("sequencer",), "compact"),
-    Topic(ACCOUNT_BALANCES, "account", "full snapshot: free and used for each asset", 4, 7 * DAY_MS, ("feed",), ("sequencer", "executor")),
+    Topic(ACCOUNT_BALANCES, "account", "full snapshot: free and used for each asset", 4, 7 * DAY_MS, ("feed",), ("sequencer",)),
     Topic(OPERATOR_CONTROL, "scope", "targets, policy, limits, halts, shard map", 1, FOR_EVER, ("operator",), ("sequencer", "executor")),
     Topic(PORTFOLIO_JOURNAL, "shard", "the sequenced inputs of a shard", None, FOR_EVER, ("sequencer",), ("portfolio", "replay")),
     Topic(PORTFOLIO_CHECKPOINTS, "shard", "archived checkpoints of a shard", None, FOR_EVER, ("portfolio",), ("replay",)),
     Topic(REBALANCE_SIGNALS, "portfolio", "what was decided or held back, and why", 4, 180 * DAY_MS, ("portfolio",), ("projector",)),
-    Topic(ORDERS_COMMANDS, "account", "place and cancel commands, signed, with expiry", 4, 180 * DAY_MS, ("portfolio",), ("executor",)),
+    Topic(ORDERS_COMMANDS, "account", "place and cancel commands with expiry", 4, 180 * DAY_MS, ("portfolio",), ("executor",)),
     Topic(ORDERS_EVENTS, "account", "intents, requests, replies, fills, unknowns", 4, FOR_EVER, ("executor",), ("ledger",)),
     Topic(ORDERS_LEDGER, "account", "the books: gapless, hash-chained, balanced", 4, FOR_EVER, ("ledger",), ("sequencer", "projector")),
 )  # fmt: skip
-"""The topics of the design, in the order of the flow."""
+"""The topics, in the order of the flow. A writer may read its own topic back: the sequencer its journal, the executor its events."""
 
 DEAD_LETTERS: tuple[tuple[str, str], ...] = (
     (MARKET_TICKERS, "feed"),
     (MARKET_TICKERS, "sequencer"),
-    (MARKET_BOOKS, "sequencer"),
-    (VENUE_LATENCY, "sequencer"),
     (VENUE_STATUS, "sequencer"),
     (VENUE_RULES, "sequencer"),
     (ACCOUNT_BALANCES, "sequencer"),
@@ -117,7 +118,7 @@ DEAD_LETTERS: tuple[tuple[str, str], ...] = (
     (REBALANCE_SIGNALS, "projector"),
     (VENUE_LATENCY, "projector"),
 )
-"""(topic, reader): each has a dead-letter topic for what that reader cannot read."""
+"""(topic, reader): each has a dead-letter topic for what that reader cannot read; the feed's are frames of the venue."""
 
 
 def partitions_of(name: str, shards: int) -> int:

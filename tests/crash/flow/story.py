@@ -18,7 +18,6 @@ from pathlib import Path
 
 from streams.agents.projector import SOURCES
 from streams.domain.errors import TrimtabError
-from streams.domain.intake import sources
 from streams.gateways import views
 from streams.gateways.postgres import AsyncConnection
 from streams.local.flow import Flow, VenuePlan
@@ -65,7 +64,7 @@ VICTIMS = ("feed", "sequencer", "portfolio", "executor", "ledger", "projector", 
 UNREADABLE = tuple(
     (topic, reader)
     for topic, reader in DEAD_LETTERS
-    if reader != "feed" and (reader != "sequencer" or topic in sources.SOURCES)  # the feed's are frames of the venue
+    if reader != "feed"  # the feed's are frames of the venue
 )
 """(topic, reader) of all that is read today."""
 
