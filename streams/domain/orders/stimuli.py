@@ -36,8 +36,6 @@ class TakenOver(Input):
     """This owner's OwnerStarted and everything before it in the log was read. Nothing may be sent by others from here on,
     and nothing by us before."""
 
-    unreadable_offset: int | None = None
-
 
 @dataclass(frozen=True, slots=True)
 class Superseded(Input):
