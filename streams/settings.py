@@ -201,10 +201,10 @@ class Settings(BaseSettings):
 
     environment: Name = "dev"
     dev: bool = False
-    state_dir: Path = Path(".state")
+    state_dir: Path = Path(".state")  # the HALT file and what must outlive a process: one for each machine
     shards: int = Field(default=8, ge=1, le=1024)
     heartbeat_ms: Milliseconds = 1000
-    opening_gap_ms: Milliseconds = 5000
+    opening_gap_ms: Milliseconds = 5000  # between the two equal snapshots that open an account
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     kafka: KafkaSettings = KafkaSettings()

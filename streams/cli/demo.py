@@ -129,6 +129,7 @@ def _picture(flow: Flow) -> Group:
         order_table(orders),
         Text(),
         venue_table(latencies),
+        Text(),
         head_table(heads),
         Text(f"roles: {roles}", style="dim"),
         Text("simulated fills on a real tape; Ctrl-C ends with a summary", style="dim"),

@@ -7,15 +7,16 @@ order: prices (as market batches), ledger entries, venue rules and status, and w
     2. every portfolio that this can matter to takes a look (`decide.consider`) and says what follows: a rebalance with its
        orders, why it holds one back, a halt with its cancels, or how it stands.
 
-Where it refuses to trade: `gates` (what must be provably true, as a list in order), `threshold` (what is not worth a trade),
-`plan` and `limits` (what is too small, too large or cannot be paid). Each refusal of a wanted trade is a RebalanceHeldBack
-with its `Reason`, said once. Past this point the executor refuses on its own.
+Where it refuses to trade, the most binding first: `gates` (halted or quarantined, account not opened, no targets or rules,
+a price that is missing, stale or crossed, no account left to trade through), `threshold` (what is not worth a trade), `plan`
+and `limits` (what is too small, too large or cannot be paid). Each refusal of a wanted trade is a RebalanceHeldBack with its
+`Reason`, said once. Past this point the executor refuses on its own.
 
 There is no clock here: the time is the record's `sequenced_at_ms`. There is no randomness and no I/O: the same journal gives
 the same messages, to the byte, on every machine. Holdings are what the ledger booked, never what we hope an order did.
 
-A step is total for portfolios: when folding an event fails for one of them, its state stays as it was, it is quarantined
-with the reason, and the others go on. What breaks the shard itself raises InvariantError, and the process stops.
+A step is total for portfolios: when folding an event or deciding on it fails for one of them, its state stays as it was, it
+is quarantined with the reason, and the others go on. What breaks the shard itself raises InvariantError, and the process stops.
 """
 
 from collections.abc import Callable, Iterable
@@ -84,7 +85,11 @@ def step(shard: Shard, record: JournalRecord) -> list[Message]:
 
 
 def _take_prices(shard: Shard, batch: MarketBatch) -> list[str]:
-    """Take the batch into the world; the portfolios that must look, by name. The others would find nothing changed."""
+    """Take the batch into the world; the portfolios that must look, by name. The others would find nothing changed.
+
+    `batch.quotes` holds the symbols whose price changed enough to be said; `batch.news` when each symbol was last received,
+    also without a new price: that keeps a quiet price fresh and lets a dead one age.
+    """
     quotes = shard.world.quotes
     for key, news in batch.news.items():
         quoted = quotes.get(key)
