@@ -11,8 +11,9 @@ import secrets
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from decimal import Decimal
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import uvloop
 
@@ -23,6 +24,10 @@ from streams.gateways.kafka_admin import Floors, require_topics
 from streams.ports import FoldFactory, FoldSpec
 from streams.settings import KeyPair, Settings, secret
 from streams.topics import ORDERS_EVENTS, partitions_of, topics_of
+
+if TYPE_CHECKING:
+    from streams.gateways.venue_budget import RequestBudget
+    from streams.gateways.venue_profile import VenueProfile
 
 log = logging.getLogger("trimtab.app")
 Client = TypeVar("Client", KafkaLog, KafkaReader)
@@ -75,7 +80,9 @@ def _feed(settings: Settings, _instance: str) -> int:
                 for account, chosen in settings.accounts.items()
                 if chosen.venue == name
             }
-            reads = CcxtReads(VenueProfile(name, venue.dialect, venue.urls or None), keys, SystemClock())
+            profile = VenueProfile(name, venue.dialect, venue.urls or None)
+            budget = await _budget(settings, stack, profile, venue.weight_share.feed)
+            reads = CcxtReads(profile, keys, SystemClock(), budget)
             config = FeedConfig(
                 venue=name,
                 symbols=venue.symbols,
@@ -144,9 +151,16 @@ def _executor(settings: Settings, instance: str) -> int:
         connection = settings.kafka.connection()
         leases = await stack.enter_async_context(PostgresLeases(settings.database.lease_dsn()))
         profiles = {name: VenueProfile(name, venue.dialect, venue.urls or None) for name, venue in settings.venues.items()}
+        budgets = {
+            name: await _budget(settings, stack, profiles[name], venue.weight_share.executor)
+            for name, venue in settings.venues.items()
+        }
         trading = {
             name: CcxtTrading(
-                profiles[account.venue], Credentials(*_key_pair(f"accounts.{name}.trade", account.trade)), SystemClock()
+                profiles[account.venue],
+                Credentials(*_key_pair(f"accounts.{name}.trade", account.trade)),
+                SystemClock(),
+                budgets[account.venue],
             )
             for name, account in settings.accounts.items()
         }
@@ -280,6 +294,16 @@ async def _log(settings: Settings, stack: AsyncExitStack) -> KafkaLog:
 async def _started(client: Client) -> Client:
     await client.start()
     return client
+
+
+async def _budget(settings: Settings, stack: AsyncExitStack, profile: "VenueProfile", share: Decimal) -> "RequestBudget":
+    """A role's share of a venue's request weight, and the pause that all roles keep together."""
+    from streams.gateways.pauses import PostgresPauses
+    from streams.gateways.venue_budget import RequestBudget
+
+    pauses = PostgresPauses(settings.database.lease_dsn())
+    stack.push_async_callback(pauses.close)
+    return RequestBudget(profile.name, SystemClock(), profile.capabilities.weight_per_minute, share, pauses)
 
 
 def _key_pair(where: str, pair: KeyPair) -> tuple[str, str]:

@@ -145,6 +145,21 @@ class LeaseUnreachableError(Exception):
     """The lease store did not answer: nothing is known about the row."""
 
 
+class Pauses(Protocol):
+    """Until when nobody may ask a venue anything: written by whoever was refused, read by all before each request.
+
+    Every call raises UnreachableError when the store does not answer in time.
+    """
+
+    async def left_ms(self, venue: str) -> int:
+        """How much longer requests to the venue are paused, in ms; 0 when they are not."""
+        ...
+
+    async def extend(self, venue: str, for_ms: int, cause: str) -> None:
+        """Pause for that long from now, unless a longer pause stands."""
+        ...
+
+
 class LeaseStore(Protocol):
     """Leases by compare-and-set. Every call raises LeaseUnreachableError when the store does not answer in time."""
 

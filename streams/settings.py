@@ -9,7 +9,7 @@ import os
 import tomllib
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -95,12 +95,28 @@ class DatabaseSettings(Section):
         return self.lease_url.get_secret_value() if self.lease_url else self.dsn()
 
 
+class WeightShares(Section):
+    """How the request weight that a venue allows one address is shared out; together at most 1."""
+
+    feed: Fraction = Decimal("0.4")
+    executor: Fraction = Decimal("0.5")
+    operator: Fraction = Decimal("0.1")
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Self:
+        total = self.feed + self.executor + self.operator
+        if total > 1:
+            raise ValueError(f"the shares sum to {total}; make them sum to 1 or less")
+        return self
+
+
 class VenueSettings(Section):
     """One venue: its dialect (a ccxt id), its addresses when they are not the dialect's own, and the symbols we use."""
 
     dialect: Literal["binance"]
     symbols: tuple[Symbol, ...] = Field(min_length=1)
     urls: dict[str, str] = {}
+    weight_share: WeightShares = WeightShares()
     probe_every_ms: Milliseconds = 1000
     balances_every_ms: Milliseconds = 5000
     books_every_ms: Milliseconds = 1000

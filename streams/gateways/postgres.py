@@ -88,6 +88,13 @@ async def transaction(
         raise UnreachableError(f"database: {_first_line(error)}") from error
 
 
+async def connect_warm(dsn: str, *, name: str, statement_timeout_ms: int) -> AsyncConnection:
+    """One connection to keep, for single statements that commit by themselves: one round trip each. Raises psycopg.Error."""
+    options = f"-c statement_timeout={statement_timeout_ms} -c lock_timeout={statement_timeout_ms}"
+    kwargs: dict[str, Any] = {**_CONNECT, "application_name": f"trimtab-{name}", "options": options}
+    return await psycopg.AsyncConnection.connect(dsn, autocommit=True, **kwargs)
+
+
 @asynccontextmanager
 async def reading(dsn: str, *, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS) -> AsyncIterator[AsyncConnection]:
     """One read-only transaction on a connection of its own, for people's questions.

@@ -27,6 +27,7 @@ from streams.domain.orders.stimuli import CancelRequest, OrderRequest
 from streams.gateways import venue_binance as accounts
 from streams.gateways import venue_client
 from streams.gateways import venue_orders as words
+from streams.gateways.venue_budget import PausedError, RequestBudget
 from streams.gateways.venue_client import Credentials, facts_of, make_client, signed_at
 from streams.gateways.venue_profile import VenueProfile
 from streams.ports import Clock, KeyRights
@@ -47,11 +48,15 @@ class _NotPermittedError(Exception):
 class CcxtTrading:
     """One account at one venue, with the key that may trade."""
 
-    def __init__(self, profile: VenueProfile, credentials: Credentials, clock: Clock) -> None:
+    def __init__(
+        self, profile: VenueProfile, credentials: Credentials, clock: Clock, budget: RequestBudget | None = None
+    ) -> None:
         self.dialect = profile.dialect
         self._profile = profile
         self._clock = clock
-        self._client: Any = make_client(profile, credentials, pro=False)
+        self._budget = budget or RequestBudget(profile.name, clock, profile.capabilities.weight_per_minute)
+        self._client: Any = make_client(profile, credentials, False, self._budget)
+        self._order_limits: Mapping[str, int] = {}
         self._symbols: dict[str, str] = {}
         self._venue_time: tuple[int, int] | None = None
         _guard_bytes(self._client)
@@ -66,6 +71,7 @@ class CcxtTrading:
             raise RefusedError(
                 f"venue {self._profile.name} has no symbol {', '.join(unknown)}; correct venues.{self._profile.name}.symbols"
             )
+        await self._learn_limits(listed)
 
     async def rights(self) -> KeyRights:
         """See the port."""
@@ -181,13 +187,29 @@ class CcxtTrading:
     ) -> VenueReply:
         token = _permit.set(permit)
         try:
-            with signed_at(timestamp_ms):
+            with signed_at(timestamp_ms, effect=True):
                 reply = await call()
-            return VenueReply(http_status=200, order=words.order_view(reply.get("info"), self._symbols))
+            order = words.order_view(reply.get("info"), self._symbols)
+            return VenueReply(http_status=200, order=order, retry_after_ms=self._orders_used_up_ms(timestamp_ms))
         except Exception as error:  # noqa: BLE001  whatever happens to a request is a fact, and the protocol judges it
             return _reply_of(error)
         finally:
             _permit.reset(token)
+
+    async def _learn_limits(self, listed: str) -> None:
+        info = await self._ask("exchange information", lambda: self._client.public_get_exchangeinfo({"symbols": listed}))
+        if not isinstance(info, Mapping):
+            raise UnknownOutcomeError(f"venue {self._profile.name}: exchange information: the reply is no object")
+        if (weight := accounts.weight_per_minute(info)) is not None:
+            self._budget.set_weight_per_minute(weight)
+        self._order_limits = accounts.order_limits(info)
+
+    def _orders_used_up_ms(self, venue_time_ms: int) -> int | None:
+        """How long until the venue takes a new order of this account again, when its own count has reached its limit."""
+        counted = self._client.orders_counted
+        full = [name for name, limit in self._order_limits.items() if counted.get(name, 0) >= limit]
+        left = [(length_ms := accounts.interval_ms(name)) - venue_time_ms % length_ms for name in full]
+        return max(left, default=None)
 
     async def _ask(self, what: str, call: Callable[[], Awaitable[Any]]) -> Any:
         try:
@@ -213,6 +235,8 @@ class CcxtTrading:
             raise UnknownOutcomeError(f"venue {self._profile.name}: {what}: {error}"[:300]) from None
 
     def _told(self, what: str, error: Exception) -> TrimtabError:
+        if isinstance(error, PausedError):
+            return UnreachableError(f"venue {self._profile.name}: {what}: {error}")
         if isinstance(error, TrimtabError):
             return error
         facts = facts_of(error)
@@ -241,6 +265,8 @@ def _guard_bytes(client: Any) -> None:
 def _reply_of(error: Exception) -> VenueReply:
     if isinstance(error, _NotPermittedError):
         return VenueReply(failure=Failure.NOT_SENT, text=str(error))
+    if isinstance(error, PausedError):
+        return VenueReply(failure=Failure.NOT_SENT, text=str(error), retry_after_ms=error.left_ms)
     if isinstance(error, words.UnreadableError):
         return VenueReply(http_status=200, failure=Failure.UNUSABLE, text=str(error))
     facts = facts_of(error)

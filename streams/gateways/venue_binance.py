@@ -10,6 +10,7 @@ from streams.domain.errors import UnknownOutcomeError
 from streams.ports import KeyRights
 
 STREAMS_PER_SOCKET = 200
+_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 MINUTE_WEIGHT = "REQUEST_WEIGHT"
 _STATUS = {"TRADING": "trading", "CANCEL_ONLY": "cancel_only"}
 
@@ -105,6 +106,22 @@ def weight_per_minute(info: Mapping[str, Any]) -> int | None:
             allowed = limit.get("limit")
             return allowed if isinstance(allowed, int) and allowed > 0 else None
     return None
+
+
+def order_limits(info: Mapping[str, Any]) -> dict[str, int]:
+    """How many new orders one account may make in each interval, named as in the headers: {"10s": 100, "1d": 200000}."""
+    limits: dict[str, int] = {}
+    for limit in info.get("rateLimits") or ():
+        if isinstance(limit, Mapping) and limit.get("rateLimitType") == "ORDERS":
+            unit, count, allowed = str(limit.get("interval"))[:1].lower(), limit.get("intervalNum"), limit.get("limit")
+            if unit in _UNIT_MS and isinstance(count, int) and isinstance(allowed, int) and allowed > 0:
+                limits[f"{count}{unit}"] = allowed
+    return limits
+
+
+def interval_ms(name: str) -> int:
+    """The length of an interval as the venue's headers name it."""
+    return int(name[:-1]) * _UNIT_MS[name[-1]]
 
 
 def rights(reply: Mapping[str, Any]) -> KeyRights:

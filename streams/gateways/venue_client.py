@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +23,8 @@ import ccxt.async_support
 import ccxt.pro
 
 from streams.domain.errors import RefusedError
+from streams.domain.numbers import DECISION
+from streams.gateways.venue_budget import RequestBudget
 from streams.gateways.venue_profile import Credentials, VenueProfile
 
 __all__ = ["Credentials", "Failure", "VenueFacts", "VenueProfile", "facts_of", "make_client", "redact", "signed_at"]
@@ -35,6 +38,10 @@ RETRY_AFTER_DEFAULT_MS = 60_000
 # ccxt prints headers with the API key and signed addresses at DEBUG.
 logging.getLogger("ccxt").setLevel(logging.WARNING)
 
+_ORDER_COUNT = "x-mbx-order-count-"
+_ORDER_LIMITS = frozenset({"-1015"})  # a limit of the account's orders, not of the address: the order budget keeps it
+
+_effect: ContextVar[bool] = ContextVar("effect", default=False)
 _request_time_ms: ContextVar[int | None] = ContextVar("request_time_ms", default=None)
 _QUERY = re.compile(r"\?[^\s\"']+")
 _SIGNED = re.compile(r"(?i)\b(signature|apikey|x-mbx-apikey|secret)([\"']?\s*[=:]\s*[\"']?)[^\s&\"',}]+")
@@ -91,12 +98,12 @@ _CODES: dict[str, dict[str, Failure]] = {
 _LIMITED_STATUS = frozenset({403, 418, 429, 451})
 
 
-def make_client(profile: VenueProfile, credentials: Credentials | None, pro: bool) -> Any:
-    """A ccxt client of the profile's dialect: spot only, no retries, no limiter, addresses as configured.
+def make_client(profile: VenueProfile, credentials: Credentials | None, pro: bool, budget: RequestBudget) -> Any:
+    """A ccxt client of the profile's dialect: spot only, no retries, addresses as configured, requests admitted by `budget`.
 
-    With `pro` it has the streaming calls. The caller closes it. Its extra members: `weight_used` (the venue's own count of
-    request weight this minute, None before the first reply) and `frame_tap` (see `venue_streams`). Raises RefusedError when an
-    address of the dialect's own would remain reachable beside configured ones.
+    With `pro` it has the streaming calls. The caller closes it. Its extra members: `orders_counted` (the venue's own counts of
+    new orders by interval, from its newest reply) and `frame_tap` (see `venue_streams`). Raises RefusedError when an address of
+    the dialect's own would remain reachable beside configured ones.
     """
     base = getattr(ccxt.pro if pro else ccxt.async_support, profile.dialect)
     kind: Any = type(f"Trimtab{base.__name__.title()}", (_StrictClient, base), {})
@@ -120,6 +127,8 @@ def make_client(profile: VenueProfile, credentials: Credentials | None, pro: boo
     if credentials is not None:
         config |= {"apiKey": credentials.api_key, "secret": credentials.secret}
     client = kind(config)
+    client.budget, client.orders_counted = budget, {}
+    client.weight_of_cost = profile.capabilities.weight_of_cost
     # The spot table is chosen by the address's prefix and is lost on every other address, and on the private socket always.
     client.exceptions["exact"] = client.exceptions["exact"] | client.exceptions["spot"]["exact"]
     if profile.urls:
@@ -138,7 +147,9 @@ class _StrictClient:
     cafile: Any
     closed_by_user: bool
     addresses_fixed = False
-    weight_used: int | None = None
+    budget: RequestBudget
+    weight_of_cost: Decimal
+    orders_counted: dict[str, int]
     frame_tap: "Callable[[Any, Any], Any] | None" = None
 
     def nonce(self) -> int:
@@ -149,6 +160,20 @@ class _StrictClient:
     async def throttle(self, cost: Any = None) -> None:
         """ccxt's limiter queues orders behind reads; reaching it is a fault of ours."""
         raise AssertionError("the client's own rate limiter must stay unused")
+
+    async def fetch2(self, path: str, api: Any = "public", method: str = "GET", params: Any = None, config: Any = None) -> Any:
+        """ccxt's one way out for requests: ours admits each, and tells everybody when the venue says that it is too many."""
+        params, config = params or {}, config or {}
+        cost = self.calculate_rate_limiter_cost(api, method, path, params, config)  # pyright: ignore[reportAttributeAccessIssue]
+        weight = int(DECISION.multiply(Decimal(str(cost)), self.weight_of_cost).to_integral_value(ROUND_CEILING))
+        await self.budget.admit(weight, effect=_effect.get())
+        try:
+            return await super().fetch2(path, api, method, params, config)  # pyright: ignore[reportAttributeAccessIssue]
+        except Exception as error:
+            facts = facts_of(error)
+            if facts.failure is Failure.LIMITED and facts.api_code not in _ORDER_LIMITS:
+                await self.budget.pause(facts.retry_after_ms or RETRY_AFTER_DEFAULT_MS, facts.text)
+            raise
 
     def open(self, lazy: bool = False) -> None:
         """Open connections that stay warm: idle ones are kept longer than the venue's quietest minute."""
@@ -172,10 +197,13 @@ class _StrictClient:
     def on_rest_response(
         self, code: int, reason: str, url: str, method: str, headers: Mapping[str, str], body: str, *rest: Any
     ) -> Any:
-        """Read the venue's own count of used weight from each reply; ccxt's copy of headers races between calls."""
+        """Read the venue's own counts from each reply; ccxt's copy of headers races between calls."""
         used = _header(headers, "x-mbx-used-weight-1m")
         if used is not None and used.isdigit():
-            self.weight_used = int(used)
+            self.budget.observe(int(used))
+        for name, value in headers.items():
+            if name.lower().startswith(_ORDER_COUNT) and value.isdigit():
+                self.orders_counted[name.lower().removeprefix(_ORDER_COUNT)] = int(value)
         return super().on_rest_response(code, reason, url, method, headers, body, *rest)  # pyright: ignore[reportAttributeAccessIssue]
 
     def handle_errors(
@@ -219,12 +247,16 @@ class _StrictClient:
 
 
 @contextmanager
-def signed_at(request_time_ms: int) -> Iterator[None]:
-    """Within it, and in this task alone, signed requests carry this timestamp (venue time, UTC ms)."""
-    token = _request_time_ms.set(request_time_ms)
+def signed_at(request_time_ms: int, *, effect: bool = False) -> Iterator[None]:
+    """Within it, and in this task alone, signed requests carry this timestamp (venue time, UTC ms).
+
+    `effect` says that the request is an order or a cancel: it has a budget of its own and asks for no share of the weight.
+    """
+    token, meant = _request_time_ms.set(request_time_ms), _effect.set(effect)
     try:
         yield
     finally:
+        _effect.reset(meant)
         _request_time_ms.reset(token)
 
 

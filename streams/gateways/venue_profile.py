@@ -7,6 +7,7 @@ settings and the command line can read profiles without paying for it.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from streams.domain.errors import RefusedError
 
@@ -28,7 +29,7 @@ class VenueCapabilities:
     `client_id_reusable`: the venue accepts a client id again once its first order is final, so that the id alone protects
     from nothing. `order_window_ms`: how long an order request stays valid, counted from its timestamp. `query_margin_ms`: how
     far the venue's answers about an order may lag behind its engine. `weight_per_minute` is the request weight one address
-    may use; the three `cost_*` are what our reads weigh.
+    may use, `weight_of_cost` turns ccxt's cost of a request into that unit.
     """
 
     client_id_alphabet: str
@@ -38,9 +39,7 @@ class VenueCapabilities:
     query_margin_ms: int
     clock_ahead_ms_max: int
     weight_per_minute: int
-    cost_depth: int
-    cost_account: int
-    cost_time: int
+    weight_of_cost: Decimal
 
 
 CERTIFIED: dict[str, VenueCapabilities] = {
@@ -52,9 +51,7 @@ CERTIFIED: dict[str, VenueCapabilities] = {
         query_margin_ms=2000,
         clock_ahead_ms_max=1000,
         weight_per_minute=6000,
-        cost_depth=5,
-        cost_account=20,
-        cost_time=1,
+        weight_of_cost=Decimal(5),
     )
 }
 """The certified dialects, by ccxt id."""

@@ -1,7 +1,6 @@
-"""The port VenueReads over ccxt: raw replies, exact text, one pause for the whole venue.
+"""The port VenueReads over ccxt: raw replies, exact text, one budget for the whole venue.
 
-Requests bypass ccxt's unified parsing, which makes floats and guesses; its markets and its signing are what we use. The first
-429 or ban pauses every request of this venue until the time that the venue named; a request during the pause is not sent.
+Requests bypass ccxt's unified parsing, which makes floats and guesses; its markets and its signing are what we use.
 """
 
 import asyncio
@@ -18,6 +17,7 @@ import ccxt
 from schemas.values import exact
 from streams.domain.errors import RefusedError, TrimtabError, UnknownOutcomeError, UnreachableError
 from streams.gateways import venue_binance as dialect
+from streams.gateways.venue_budget import PausedError, RequestBudget
 from streams.gateways.venue_client import Credentials, Failure, VenueProfile, facts_of, make_client
 from streams.ports import Clock, Frame, KeyRights, Probe
 
@@ -36,16 +36,17 @@ class VenueClosedError(UnknownOutcomeError):
 class CcxtReads:
     """Requests to one venue: public ones, and signed ones for each account with that account's key."""
 
-    def __init__(self, profile: VenueProfile, credentials: Mapping[str, Credentials], clock: Clock) -> None:
+    def __init__(
+        self, profile: VenueProfile, credentials: Mapping[str, Credentials], clock: Clock, budget: RequestBudget | None = None
+    ) -> None:
         self.profile = profile
         self.clock = clock
-        self.client: Any = make_client(profile, None, pro=True)
+        self._budget = budget or RequestBudget(profile.name, clock, profile.capabilities.weight_per_minute)
+        self.client: Any = make_client(profile, None, True, self._budget)
         self.market_ids: dict[str, str] = {}
-        self._accounts = {account: make_client(profile, key, pro=False) for account, key in credentials.items()}
+        self._accounts = {account: make_client(profile, key, False, self._budget) for account, key in credentials.items()}
         self._fees: dict[str, tuple[Decimal, Decimal]] = {}
         self._nameless: set[str] = set()
-        self._paused_until_ms = 0
-        self._weight_max = profile.capabilities.weight_per_minute
 
     async def open(self, symbols: Sequence[str]) -> None:
         """See the port. Refuses a venue whose precision is not given in ticks: its rules would be misread."""
@@ -81,7 +82,7 @@ class CcxtReads:
         venue_ms = _integer(reply.get("serverTime"))
         if venue_ms is None:
             raise UnknownOutcomeError("time: the venue did not say it")
-        probe = Probe(round_trip_ms, venue_ms - (before_ms + round_trip_ms // 2), self._budget_left())
+        probe = Probe(round_trip_ms, venue_ms - (before_ms + round_trip_ms // 2), self._budget.weight_left)
         self._account_times(probe)
         return probe
 
@@ -92,7 +93,8 @@ class CcxtReads:
         listed = info.get("symbols")
         if not isinstance(listed, list) or not listed:
             raise UnknownOutcomeError("exchange information: the reply lists no symbols")
-        self._weight_max = dialect.weight_per_minute(info) or self._weight_max
+        if (weight := dialect.weight_per_minute(info)) is not None:
+            self._budget.set_weight_per_minute(weight)
         markets = {market.get("symbol"): market for market in listed if isinstance(market, Mapping)}
         maker, taker = self._fee()
         return {
@@ -149,10 +151,6 @@ class CcxtReads:
         fees = self._fees.values() or ((FEE_DEFAULT, FEE_DEFAULT),)
         return max(maker for maker, _ in fees), max(taker for _, taker in fees)
 
-    def _budget_left(self) -> int | None:
-        used = self.client.weight_used
-        return None if used is None else max(0, self._weight_max - used)
-
     def _account_times(self, probe: Probe) -> None:
         for client in self._accounts.values():
             client.options["timeDifference"] = -probe.clock_offset_ms
@@ -165,19 +163,15 @@ class CcxtReads:
 
     async def _ask(self, what: str, call: Callable[[], Awaitable[Any]]) -> Any:
         where = f"venue {self.profile.name}: {what}"
-        left_ms = self._paused_until_ms - self.clock.boot_ms()
-        if left_ms > 0:
-            raise UnreachableError(f"{where}: not asked, requests are paused for {left_ms} ms more at the venue's word")
         try:
             return await call()
+        except PausedError as error:
+            raise UnreachableError(f"{where}: {error}") from None
         except Exception as error:  # noqa: BLE001  ccxt raises its own tree and whatever its parsers trip over
             raise self._told(where, error) from None
 
     def _told(self, where: str, error: Exception) -> TrimtabError:
         facts = facts_of(error)
-        if facts.failure is Failure.LIMITED and facts.retry_after_ms is not None:
-            self._paused_until_ms = self.clock.boot_ms() + facts.retry_after_ms
-            log.error("%s: over the venue's limit; all requests pause for %d ms", where, facts.retry_after_ms)
         text = f"{where}: {facts.failure}: {facts.text}"
         if facts.failure is Failure.MAINTENANCE:
             return VenueClosedError(text)

@@ -22,7 +22,7 @@ from streams.agents.executor.surroundings import Surroundings
 from streams.agents.executor.takeover import Claim, Past, resource_of
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.domain.orders.authority import for_account
-from streams.domain.orders.budget import bucket
+from streams.domain.orders.budget import bucket, salt_of
 from streams.domain.orders.checkpoint import checkpoint
 from streams.domain.orders.outcome import VenueReply
 from streams.domain.orders.protocol import next_wake, step
@@ -126,7 +126,7 @@ class Tenure:
     async def run(self, past: Past) -> None:
         """Own the account until stopped or lost. `past` was read up to the own OwnerStarted. Raises LostError."""
         rules = self._near.config.rules(self._account, self._venue.dialect)
-        self._state = State(rules, past.books, bucket(self._account.orders_per_second))
+        self._state = State(rules, past.books, bucket(self._account.orders_per_second, salt_of(self._account.account)))
         self.authority_changed()
         self._inbox.put(TakenOver)
         await self._follow(past)

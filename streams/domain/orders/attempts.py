@@ -16,6 +16,7 @@ from schemas.orders import (
     OrderUnknown,
     OrderUnsent,
     PlaceOrder,
+    TimeInForce,
 )
 from streams.domain.ids import client_order_id
 from streams.domain.orders import budget, gate
@@ -27,12 +28,25 @@ from streams.domain.orders.turn import Turn
 WAIT_MS = 100
 POLL_MS = 1000
 CLOCK_TOLERANCE_MS = 1000
+_PATIENT = frozenset({TimeInForce.GTC, TimeInForce.POST_ONLY})
 _CLOSED_AS = {
     Standing.FILLED: ClosedAs.FILLED,
     Standing.CANCELED: ClosedAs.CANCELED,
     Standing.EXPIRED: ClosedAs.EXPIRED,
     Standing.REJECTED: ClosedAs.EXPIRED,
 }
+
+
+def rank(order: Order) -> int:
+    """Who gets a scarce token or request first: cancels, then residuals of a plan, then urgent orders, then patient ones."""
+    if order.is_cancel:
+        return 0
+    command = order.command
+    if not isinstance(command, PlaceOrder):
+        return 3
+    if command.round:
+        return 1
+    return 3 if command.time_in_force in _PATIENT else 2
 
 
 def advance(turn: Turn, order: Order) -> None:
@@ -102,6 +116,7 @@ def release(turn: Turn, order: Order) -> None:
     )
     if cause is not None:
         turn.tend(order.command_id, busy=False, cleared=True)
+        turn.change(budget=budget.refund(turn.state.budget))
         turn.say(OrderUnsent(**turn.about_attempt(order), cause=cause))
         return turn.later(order.command_id)
     request = OrderRequest(
@@ -140,6 +155,8 @@ def replied(turn: Turn, order: Order, reply: VenueReply) -> None:
     assert order.intent is not None
     outcome = judge(turn.state.rules.dialect, reply, order.symbol, order.intent.client_order_id)
     turn.tend(order.command_id, busy=False, due_boot_ms=turn.now.boot_ms)
+    if reply.retry_after_ms is not None and outcome.proof is not Proof.REFUSED:
+        turn.change(budget=budget.wait(turn.state.budget, turn.now.boot_ms + reply.retry_after_ms))
     match outcome.proof:
         case Proof.ACCEPTED:
             assert reply.order is not None
@@ -149,6 +166,7 @@ def replied(turn: Turn, order: Order, reply: VenueReply) -> None:
             turn.say(OrderRejected(**turn.about_attempt(order), code=outcome.cause, detail=reply.text[:500]))
             suffer(turn, order, outcome, reply)
         case Proof.UNREACHABLE:
+            turn.change(budget=budget.refund(turn.state.budget))
             turn.say(OrderUnsent(**turn.about_attempt(order), cause=outcome.cause[:500]))
             turn.later(order.command_id)
         case _:

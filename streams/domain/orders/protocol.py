@@ -99,9 +99,9 @@ def _handle(turn: Turn, event: Input) -> None:
 
 
 def _advance(turn: Turn) -> None:
-    """Do what can be done now: cancels first, then commands in the order in which they were given."""
+    """Do what can be done now, the most pressing first, then in the order in which commands were given."""
     cancels.end_with_targets(turn)
-    waiting = sorted(turn.books.orders.values(), key=lambda order: (not order.is_cancel, order.commands_offset))
+    waiting = sorted(turn.books.orders.values(), key=lambda order: (attempts.rank(order), order.commands_offset))
     for waited in waiting:
         order = turn.books.orders.get(waited.command_id)
         care = turn.care(waited.command_id)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from streams.domain.errors import RefusedError
+from streams.gateways.clock import SystemClock
+from streams.gateways.venue_budget import RequestBudget
 from streams.gateways.venue_client import (
     Credentials,
     Failure,
@@ -21,9 +23,13 @@ from tests.contract.feed.fake_venue import FakeVenue
 KEY = Credentials("the-api-key-0123456789", "the-secret-0123456789")
 
 
+def budget() -> RequestBudget:
+    return RequestBudget("sim", SystemClock(), 6000)
+
+
 @pytest.fixture
 async def client(venue: FakeVenue) -> AsyncIterator[Any]:
-    made = make_client(VenueProfile("sim", "binance", venue.urls), KEY, pro=False)
+    made = make_client(VenueProfile("sim", "binance", venue.urls), KEY, False, budget())
     yield made
     await made.close()
 
@@ -40,7 +46,7 @@ def leaves(node: Any) -> list[str]:
 
 @pytest.mark.parametrize("pro", [False, True])
 async def test_no_address_of_the_real_exchange_is_left(venue: FakeVenue, pro: bool) -> None:
-    client = make_client(VenueProfile("sim", "binance", venue.urls), KEY, pro=pro)
+    client = make_client(VenueProfile("sim", "binance", venue.urls), KEY, pro, budget())
     addresses = leaves(client.urls)
     assert len(addresses) > 20
     assert all("://127.0.0.1:" in address for address in addresses), addresses
@@ -56,7 +62,7 @@ async def test_loading_markets_makes_exactly_one_request(venue: FakeVenue, clien
 
 
 async def test_without_configured_addresses_the_dialects_own_stay() -> None:
-    client = make_client(VenueProfile("real", "binance"), None, pro=False)
+    client = make_client(VenueProfile("real", "binance"), None, False, budget())
     assert client.urls["api"]["public"] == "https://api.binance.com/api/v3"
     await client.close()
 
@@ -102,12 +108,13 @@ async def test_a_revoked_key_is_no_passing_ban_even_after_a_success(venue: FakeV
 async def test_retry_after_is_carried_and_has_a_default(venue: FakeVenue, client: Any) -> None:
     venue.replies["/api/v3/time"] = (429, {"Retry-After": "7"}, {"code": -1003, "msg": "Too many requests."})
     assert facts_of(await refused(client.fetch_time())).retry_after_ms == 7000
+    client.budget = budget()  # the first answer paused the other
     venue.replies["/api/v3/time"] = (429, {}, {"code": -1003, "msg": "Too many requests."})
     assert facts_of(await refused(client.fetch_time())).retry_after_ms == 60_000
 
 
 async def test_nobody_at_home_is_unreachable_and_a_lost_reply_is_unknown(venue: FakeVenue) -> None:
-    gone = make_client(VenueProfile("sim", "binance", venue.urls | {"rest": "http://127.0.0.1:1"}), None, pro=False)
+    gone = make_client(VenueProfile("sim", "binance", venue.urls | {"rest": "http://127.0.0.1:1"}), None, False, budget())
     assert facts_of(await refused(gone.fetch_time())).failure is Failure.UNREACHABLE
     await gone.close()
 
@@ -115,13 +122,13 @@ async def test_nobody_at_home_is_unreachable_and_a_lost_reply_is_unknown(venue: 
         await asyncio.Event().wait()
 
     venue.replies["/api/v3/time"] = lambda request: never()
-    slow = make_client(VenueProfile("sim", "binance", venue.urls, timeout_ms=100), None, pro=False)
+    slow = make_client(VenueProfile("sim", "binance", venue.urls, timeout_ms=100), None, False, budget())
     assert facts_of(await refused(slow.fetch_time())).failure is Failure.UNKNOWN
     await slow.close()
 
 
 async def test_missing_credentials_are_an_authentication_failure(venue: FakeVenue) -> None:
-    client = make_client(VenueProfile("sim", "binance", venue.urls), None, pro=False)
+    client = make_client(VenueProfile("sim", "binance", venue.urls), None, False, budget())
     assert facts_of(await refused(client.private_get_account())).failure is Failure.AUTHENTICATION
     await client.close()
 
@@ -138,9 +145,9 @@ async def test_the_requests_timestamp_is_ours_within_signed_at(venue: FakeVenue,
 
 async def test_used_weight_is_read_from_the_reply(venue: FakeVenue, client: Any) -> None:
     venue.replies["/api/v3/time"] = (200, {"X-MBX-USED-WEIGHT-1M": "42"}, {"serverTime": 1})
-    assert client.weight_used is None
+    assert client.budget.weight_left == 6000
     await client.fetch_time()
-    assert client.weight_used == 42
+    assert client.budget.weight_left == 5958
 
 
 async def test_spot_error_table_survives_configured_addresses(venue: FakeVenue, client: Any) -> None:

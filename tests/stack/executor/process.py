@@ -21,7 +21,8 @@ from streams.ports import KafkaConnection
 
 
 def config_of(settings: dict[str, Any]) -> ExecutorConfig:
-    accounts = tuple(AccountConfig(name, "sim", tuple(settings["symbols"]), Decimal(100)) for name in settings["accounts"])
+    rate = Decimal(settings.get("orders_per_second", "100"))
+    accounts = tuple(AccountConfig(name, "sim", tuple(settings["symbols"]), rate) for name in settings["accounts"])
     return ExecutorConfig(
         owner=settings["owner"],
         accounts=accounts,

@@ -22,9 +22,9 @@ LEDGER = "CREATE SCHEMA ledger;" + "".join(
 
 
 def test_the_programs_own_files_apply_once_and_a_second_run_applies_nothing(empty_database_url: str):
-    with pytest.raises(RefusedError, match=r"lacks 0001_control.sql, 0002_ledger.sql; run"):
+    with pytest.raises(RefusedError, match=r"lacks 0001_control.sql, 0002_ledger.sql, 0003_control_budgets.sql; run"):
         postgres.require_schema(empty_database_url)
-    assert postgres.migrate(empty_database_url) == ("0001_control.sql", "0002_ledger.sql")
+    assert postgres.migrate(empty_database_url) == ("0001_control.sql", "0002_ledger.sql", "0003_control_budgets.sql")
     assert postgres.migrate(empty_database_url) == ()
     postgres.require_schema(empty_database_url)
 

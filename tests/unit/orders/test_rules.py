@@ -95,6 +95,22 @@ def test_given_refusals_in_a_row_then_the_pause_doubles_up_to_eight_seconds_and_
     assert budget.pause(budget.relax(state), 900_000, 20_000).paused_until_boot_ms == 920_000
 
 
+def test_3_2_given_accounts_refused_together_then_they_do_not_come_back_together() -> None:
+    salts = [budget.salt_of(f"account-{number}") for number in range(20)]
+    ends = {budget.pause(budget.bucket(Decimal(3), salt), 0, None).paused_until_boot_ms for salt in salts}
+    assert len(ends) > 10
+    assert min(ends) >= 1000
+    assert max(ends) <= 1250
+
+
+def test_3_2_given_an_order_that_never_left_then_its_token_counts_again() -> None:
+    full = budget.bucket(Decimal(1))
+    taken, _ = budget.take(full, 0)
+    assert budget.take(taken, 0)[1] == 1000
+    assert budget.take(budget.refund(taken), 0)[1] == 0
+    assert budget.refund(full) == full
+
+
 def test_given_a_bucket_then_it_never_holds_more_than_a_second() -> None:
     state, _ = budget.take(budget.bucket(Decimal(2)), 0)
     taken = 0
