@@ -14,7 +14,7 @@ from bench.processes import cpu_by_name, difference, resident_mib
 from bench.report import Line
 from bench.stack import end_offsets, flow, open_log, pause, say, settings_text, start_roles
 from schemas.codec import decode, encode
-from schemas.control import ControlEvent
+from schemas.control import ControlEvent, KeyPurpose
 from schemas.envelope import Envelope
 from schemas.ledger import LedgerEntry
 from schemas.orders import AccountOpened, OwnerStarted
@@ -106,7 +106,8 @@ def _line(
 async def _write_past(stack: Flow, proposed: Path) -> None:
     """What operator and ledger would have written until every account is open."""
     loaded = settings.load(proposed)
-    past = [_control(event) for event in proposals(loaded, "bench")]
+    signer = stack.signer(KeyPurpose.CONTROL)
+    past = [signer.sign(_control(event)) for event in proposals(loaded, "bench")]
     past += [_entry(entry) for entry in _openings(loaded, stack)]
     async with open_log(stack) as log:
         for ack in [log.append_nowait(output) for output in past]:

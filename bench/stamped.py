@@ -14,6 +14,7 @@ from pathlib import Path
 
 import uvloop
 
+from schemas.control import KeyPurpose
 from streams import settings
 from streams.agents.executor.agent import Executor
 from streams.agents.executor.config import AccountConfig, ExecutorConfig
@@ -21,6 +22,7 @@ from streams.gateways import logs
 from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.lease import PostgresLeases
+from streams.gateways.signing import verifier_of
 from streams.gateways.venue import CcxtTrading
 from streams.gateways.venue_profile import Credentials, VenueProfile
 from streams.settings import KeyPair, Settings
@@ -39,7 +41,7 @@ async def run(loaded: Settings) -> dict[str, dict[str, int]]:
         AccountConfig(name, account.venue, loaded.venues[account.venue].symbols, account.orders_per_second)
         for name, account in loaded.accounts.items()
     )
-    config = ExecutorConfig(f"bench:{secrets.token_hex(8)}", accounts, loaded.state_dir, loaded.dev)
+    config = ExecutorConfig(f"bench:{secrets.token_hex(8)}", accounts, loaded.state_dir)
     log = KafkaLog(connection)
     await log.start()
     async with PostgresLeases(loaded.database.lease_dsn()) as leases:
@@ -50,6 +52,7 @@ async def run(loaded: Settings) -> dict[str, dict[str, int]]:
             leases,
             venues,
             clock,
+            verifier_of(loaded, KeyPurpose.COMMANDS, KeyPurpose.CONTROL),
             lambda stage, command_id, at_ns: stages[command_id].__setitem__(stage, at_ns),
         )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, executor.stop)

@@ -14,16 +14,18 @@ from decimal import Decimal
 from bench.relay import RELAY_IN, RELAY_TOPICS
 from bench.report import Line, quantiles
 from bench.stack import START_MS, add_process, connection, flow, open_log, pause, settings_text
-from schemas.codec import encode
+from schemas.codec import decode, encode
+from schemas.control import KeyPurpose, PortfolioCreated
 from schemas.envelope import Envelope
 from schemas.orders import AccountOpened, PlaceOrder
 from streams.domain.ids import command_id, digest_id
 from streams.domain.numbers import price_down, price_up
+from streams.gateways.kafka import KafkaLog
 from streams.gateways.kafka_admin import Floors, create_topics
 from streams.local.flow import Flow
 from streams.ports import Output
 from streams.simulator.tapes.tape import price_at
-from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of, partitions_of
+from streams.topics import OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, partition_of, partitions_of
 
 EVERY_S = 0.05
 ACCOUNT, PORTFOLIO = "a0000", "p0000"
@@ -64,10 +66,10 @@ def _line(produced: dict[str, int], relayed: dict[str, int], stamps: dict[str, d
         baseline="bare relay, the same three hops: "
         + quantiles([(echoes[key] - at_ns) / 1e6 for key, at_ns in relayed.items() if key in echoes]),
         details=tuple(parts),
-        limit="Kafka's hop and durable ack, three round trips one after the other; then the CPU of decoding, admission and "
-        "signing in Python; under load the wait for a core, which p99 shows first.",
-        not_shown="signature checks of commands (unsigned here), the portfolio agent's own send, a network, replicas or a "
-        "broker that syncs its disk; the last step into the socket (the stopwatch stops when the bytes are next).",
+        limit="Kafka's hop and durable ack, three round trips one after the other; then the CPU of the command's signature, "
+        "of decoding, admission and signing the request in Python; under load the wait for a core, which p99 shows first.",
+        not_shown="the portfolio agent's own send, a network, replicas or a broker that syncs its disk; the last step into the "
+        "socket (the stopwatch stops when the bytes are next).",
     )
 
 
@@ -91,13 +93,16 @@ async def _drive(stack: Flow, count: int) -> tuple[dict[str, int], dict[str, int
     produced: dict[str, int] = {}
     relayed: dict[str, int] = {}
     partition = partition_of(ACCOUNT.encode(), partitions_of(ORDERS_COMMANDS, 1))
+    signer = stack.signer(KeyPurpose.COMMANDS)
     async with open_log(stack) as log:
+        incarnation = await _incarnation(log)
         due, acks = time.monotonic(), list[Awaitable[int]]()
-        for order in itertools.islice(_orders(), count):
+        for order in itertools.islice(_orders(incarnation), count):
             value = encode(order)
             headers = Envelope(order.command_id, order.ce_type(), "portfolio/0", order.decided_at_ms).headers()
             produced[order.command_id] = time.monotonic_ns()
-            acks.append(log.append_nowait(Output(ORDERS_COMMANDS, ACCOUNT.encode(), value, headers, partition)))
+            signed = signer.sign(Output(ORDERS_COMMANDS, ACCOUNT.encode(), value, headers, partition))
+            acks.append(log.append_nowait(signed))
             due = await _at(due + EVERY_S / 2)
             relayed[order.command_id] = time.monotonic_ns()
             acks.append(log.append_nowait(Output(RELAY_IN, order.command_id.encode(), value, headers, 0)))
@@ -107,13 +112,20 @@ async def _drive(stack: Flow, count: int) -> tuple[dict[str, int], dict[str, int
     return produced, relayed
 
 
+async def _incarnation(log: KafkaLog) -> str:
+    """What control says the portfolio is: commands of another one are refused."""
+    records = await log.read(OPERATOR_CONTROL, 0, 0, await log.end_offset(OPERATOR_CONTROL, 0))
+    events = (decode(Envelope.read(record.headers).type, record.value) for record in records)
+    return next(event.incarnation for event in events if isinstance(event, PortfolioCreated))
+
+
 async def _at(due: float) -> float:
     """Sleep until then; when that is past already, the beat begins anew from now."""
     await asyncio.sleep(max(0.0, due - time.monotonic()))
     return max(due, time.monotonic() - EVERY_S)
 
 
-def _orders() -> Iterator[PlaceOrder]:
+def _orders(incarnation: str) -> Iterator[PlaceOrder]:
     """Small orders that fill at once: both symbols in turn, bought and then sold."""
     for number in itertools.count(1):
         symbol = ("BTC/USDT", "ETH/USDT")[number % 2]
@@ -126,7 +138,7 @@ def _orders() -> Iterator[PlaceOrder]:
                 "command_id": command_id(signal_id, 0),
                 "signal_id": signal_id,
                 "portfolio": PORTFOLIO,
-                "incarnation": digest_id("bench", PORTFOLIO),
+                "incarnation": incarnation,
                 "decision_number": number,
                 "ordinal": 0,
                 "account": ACCOUNT,

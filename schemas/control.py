@@ -165,11 +165,22 @@ class FlowClassificationSet(ControlEvent):
     flow_kind: FlowKind
 
 
+class KeyPurpose(StrEnum):
+    """What a key may sign."""
+
+    COMMANDS = "commands"
+    CONTROL = "control"
+
+
 class KeyTrusted(ControlEvent):
-    """A public signing key, recorded for replay. Trust itself comes from local settings only."""
+    """A public signing key, recorded for replay. Trust itself comes from local settings only.
+
+    `public_key` are the 32 bytes of an Ed25519 key in base64; it signs commands or control events.
+    """
 
     TYPE: ClassVar[str] = "control.key-trusted"
     key_id: Name
+    purpose: KeyPurpose
     public_key: Text
     valid_from_ms: TimeMs
     valid_until_ms: TimeMs

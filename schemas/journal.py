@@ -103,7 +103,10 @@ class MarketBatch(JournalRecord):
 
 
 class Input(JournalRecord):
-    """One source record, whole: `source_value` is its exact text, `source_type` and `source_id` its CloudEvents headers."""
+    """One source record, whole: `source_value` is its exact text, `source_type` and `source_id` its CloudEvents headers.
+
+    `source_key_id` is the key by which the writer verified it, where it is a signed one.
+    """
 
     TYPE: ClassVar[str] = "journal.input"
     source: Source
@@ -111,6 +114,7 @@ class Input(JournalRecord):
     source_type: Text
     source_id: Text
     source_value: str
+    source_key_id: Name | None = None
 
 
 class SourceGap(JournalRecord):

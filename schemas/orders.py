@@ -177,7 +177,7 @@ class CommandAdmitted(CommandEvent):
 
 
 class CommandNotAdmitted(CommandEvent):
-    """NOT_ADMITTED: refused before admission (too late, inputs too old, halted, limit, signature)."""
+    """NOT_ADMITTED: a command of a trusted author, refused before admission (too late, inputs too old, halted, limit)."""
 
     TYPE: ClassVar[str] = "orders.not-admitted"
     incarnation: Id
@@ -186,6 +186,20 @@ class CommandNotAdmitted(CommandEvent):
     cause: Text
     detail: Text = ""
     commands_offset: Count
+
+
+class CommandsDistrusted(ExecutionEvent):
+    """Records among the commands whose author proved nothing: nothing that they claim is believed, or repeated here.
+
+    They are no commands: no entry of the books and no command's life comes of them. One event tells of all that came since
+    the last one: `causes` counts them by the reason, they lie in [offset_from, offset_to), `detail` is of the first.
+    """
+
+    TYPE: ClassVar[str] = "orders.commands-distrusted"
+    causes: dict[Name, Count] = Field(min_length=1)
+    detail: Text = ""
+    offset_from: Count
+    offset_to: Count
 
 
 class OrderIntended(AttemptEvent):

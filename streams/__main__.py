@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "orders": ("streams.cli.inspect", "The newest orders with their state and fills."),
     "ledger": ("streams.cli.inspect", "The books."),
     "config": ("streams.cli.control", "Check the settings file; apply it to the control topic."),
+    "keys": ("streams.cli.keys", "Make, show and rotate the keys that sign commands and control events."),
     "halt": ("streams.cli.control", "Stop new orders within a scope at once."),
     "resume": ("streams.cli.control", "Lift halts by name."),
     "topics": ("streams.cli.contracts", "Create and check topics."),

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import uvloop
 
+from schemas.control import KeyPurpose
 from streams.domain.errors import RefusedError, TrimtabError
 from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.kafka_admin import Floors, require_topics
-from streams.ports import FoldFactory, FoldSpec
+from streams.gateways.signing import signer_of, verifier_of
+from streams.ports import FoldFactory, FoldSpec, Signer
 from streams.settings import KeyPair, Settings, secret
 from streams.topics import ORDERS_EVENTS, partitions_of, topics_of
 
@@ -101,11 +103,14 @@ def _sequencer(settings: Settings, instance: str) -> int:
     """market.tickers, venue.status, venue.rules, account.balances, operator.control, orders.ledger → portfolio.journal
 
     Writes a journal only under a lease in PostgreSQL and its own epoch in the log. Dead-letters garbage, drops what is stale or
-    repeated, and counts both. Refuses control or ledger positions that retention removed.
+    repeated, and counts both. Journals only control events that a trusted operator signed. Refuses control or ledger positions
+    that retention removed.
     """
     from streams.agents.sequencer.agent import Sequencer
     from streams.agents.sequencer.config import SequencerConfig
     from streams.gateways.lease import PostgresLeases
+
+    verifier = verifier_of(settings, KeyPurpose.CONTROL)
 
     async def build(stack: AsyncExitStack) -> Agent:
         connection = settings.kafka.connection()
@@ -119,6 +124,7 @@ def _sequencer(settings: Settings, instance: str) -> int:
             open_reader=lambda: _started(KafkaReader(connection)),
             leases=leases,
             clock=SystemClock(),
+            verifier=verifier,
             name=f"sequencer-{instance}",
         )
 
@@ -128,24 +134,28 @@ def _sequencer(settings: Settings, instance: str) -> int:
 def _portfolio(settings: Settings, instance: str) -> int:
     """portfolio.journal → rebalance.signals, orders.commands
 
-    Refuses at start a lost checkpoint, or one of another version that was not drained. Later it holds trades back (shard.py).
+    Refuses at start a missing signing key, a lost checkpoint, or one of another version that was not drained. Later it holds
+    trades back (shard.py).
     """
     spec, factory = portfolio_fold(settings, instance)
-    return _fold(settings, spec, factory)
+    return _fold(settings, spec, factory, signer_of(settings, KeyPurpose.COMMANDS))
 
 
 def _executor(settings: Settings, instance: str) -> int:
     """orders.commands, operator.control, HALT file → venue → orders.events
 
-    Refuses at start a key without the right to trade or with the right to withdraw. Answers a command that is unsigned (unless
-    `dev`), late, on old inputs, halted or over a limit with CommandNotAdmitted; sends nothing without lease, venue time,
-    control read to its end, a durable intent read back, or while an order of unknown fate blocks the symbol.
+    Refuses at start a key without the right to trade or with the right to withdraw, and settings that trust nobody. What no
+    trusted key signed is no command (CommandsDistrusted). Answers a command that is late, on old inputs, halted or over a limit
+    with CommandNotAdmitted; sends nothing without lease, venue time, control read to its end, a durable intent read back, or
+    while an order of unknown fate blocks the symbol.
     """
     from streams.agents.executor.agent import Executor
     from streams.agents.executor.config import AccountConfig, ExecutorConfig
     from streams.gateways.lease import PostgresLeases
     from streams.gateways.venue import CcxtTrading
     from streams.gateways.venue_profile import Credentials, VenueProfile
+
+    verifier = verifier_of(settings, KeyPurpose.COMMANDS, KeyPurpose.CONTROL)
 
     async def build(stack: AsyncExitStack) -> Agent:
         connection = settings.kafka.connection()
@@ -173,11 +183,10 @@ def _executor(settings: Settings, instance: str) -> int:
                 for name, account in settings.accounts.items()
             ),
             state_dir=settings.state_dir,
-            dev=settings.dev,
             opening_gap_ms=settings.opening_gap_ms,
         )
         log_ = await _log(settings, stack)
-        return Executor(config, log_, lambda: KafkaReader(connection), leases, trading, SystemClock())
+        return Executor(config, log_, lambda: KafkaReader(connection), leases, trading, SystemClock(), verifier)
 
     return _serve(build)
 
@@ -243,10 +252,10 @@ def code_version() -> str:
     return importlib.metadata.version("trimtab")
 
 
-def _fold(settings: Settings, spec: FoldSpec, factory: FoldFactory) -> int:
+def _fold(settings: Settings, spec: FoldSpec, factory: FoldFactory, signer: Signer | None = None) -> int:
     from streams.gateways.faust.process import run_fold
 
-    return run_fold(spec, factory, settings.kafka.connection())
+    return run_fold(spec, factory, settings.kafka.connection(), signer=signer)
 
 
 def _serve(build: Callable[[AsyncExitStack], Awaitable[Agent]]) -> int:

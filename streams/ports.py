@@ -118,6 +118,37 @@ class KafkaConnection:
 CAUSE_HEADER = "trimtab-cause"
 
 
+class UntrustedError(Exception):
+    """Nobody whom we trust wrote this record. `cause` is a word for counting, the text tells an operator more."""
+
+    def __init__(self, cause: str, words: str) -> None:
+        super().__init__(words)
+        self.cause = cause
+
+
+class Signer(Protocol):
+    """Puts an author's signature on records (`schemas.signing`)."""
+
+    def sign(self, output: Output) -> Output:
+        """The output with signature and key id among its headers; of a topic that carries none, the output itself.
+
+        Raises RefusedError when the private key cannot be read.
+        """
+        ...
+
+
+class Verifier(Protocol):
+    """Knows whom this process trusts, and for what: local settings say so, never a topic."""
+
+    def check(self, record: Record, at_ms: int) -> str:
+        """The id of the key that signed the record; "" where unsigned ones are accepted (`dev`).
+
+        Raises UntrustedError unless a key that is trusted for the record's topic, and valid at `at_ms` (UTC), signed these
+        bytes for this environment, topic and type.
+        """
+        ...
+
+
 class Clock(Protocol):
     """Time as an argument. `wall_ms` is UTC; `boot_ms` counts in CLOCK_BOOTTIME and never steps."""
 

@@ -110,6 +110,20 @@ class WeightShares(Section):
         return self
 
 
+class KeySettings(Section):
+    """Signatures. `trusted_file` holds the public keys whose commands and control events are obeyed here.
+
+    The two private keys sign: the portfolio role its commands, the command line control events. Each is PEM text, by
+    environment or from a file; give a process only the one it needs.
+    """
+
+    trusted_file: Path | None = None
+    commands_key: SecretStr | None = None
+    commands_key_file: Path | None = None
+    control_key: SecretStr | None = None
+    control_key_file: Path | None = None
+
+
 class VenueSettings(Section):
     """One venue: its dialect (a ccxt id), its addresses when they are not the dialect's own, and the symbols we use."""
 
@@ -225,6 +239,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     kafka: KafkaSettings = KafkaSettings()
     database: DatabaseSettings = DatabaseSettings()
+    keys: KeySettings = KeySettings()
     venues: dict[Name, VenueSettings] = {}
     accounts: dict[Name, AccountSettings] = {}
     portfolios: dict[Name, PortfolioSettings] = {}
@@ -340,12 +355,17 @@ def secrets_of(settings: Settings) -> list[str]:
     found: list[str | None] = [settings.database.url.get_secret_value(), urlsplit(settings.database.dsn()).password]
     found.append(urlsplit(settings.database.lease_dsn()).password)
     found.append(settings.kafka.connection().sasl_password)
+    for pem in (settings.keys.commands_key, settings.keys.control_key):
+        found += [] if pem is None else [line for line in pem.get_secret_value().splitlines() if not line.startswith("-----")]
     for name, account in settings.accounts.items():
         for use, pair in (("feed", account.feed), ("trade", account.trade)):
             where = f"accounts.{name}.{use}"
             found.append(secret(pair.api_key, pair.api_key_file, f"{where}.api_key"))
             found.append(secret(pair.api_secret, pair.api_secret_file, f"{where}.api_secret"))
     return [value for value in found if value]
+
+
+_SECRETS = {"api_key", "api_secret", "sasl_password", "commands_key", "control_key"}
 
 
 def _refuse_secrets(path: Path) -> None:
@@ -357,7 +377,7 @@ def _refuse_secrets(path: Path) -> None:
             here = (*trail, key)
             if isinstance(value, dict):
                 walk(value, here)
-            elif key in {"api_key", "api_secret", "sasl_password"} or (key.endswith("url") and _has_password(value)):
+            elif key in _SECRETS or (key.endswith("url") and _has_password(value)):
                 variable = PREFIX + "__".join(here).upper()
                 raise RefusedError(f"{path}: {'.'.join(here)} is a secret; set {variable} or name a file in {key}_file")
 

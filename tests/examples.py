@@ -69,8 +69,9 @@ FIELDS: dict[str, dict[str, object]] = {
     "control.flow-classification-set": _account | {"flow_id": "deposit-17", "flow_kind": "external"},
     "control.key-trusted": _control
     | {
-        "key_id": "ops-2026",
-        "public_key": "MCowBQYDK2VwAyEA",
+        "key_id": "1f2e3d4c5b6a7988",
+        "purpose": "control",
+        "public_key": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
         "valid_from_ms": T,
         "valid_until_ms": T + 86_400_000,
     },
@@ -239,6 +240,8 @@ FIELDS: dict[str, dict[str, object]] = {
         "state_sha256": DIGEST,
     },
     "orders.expired-unsent": _about | {"cause": "admit_by passed"},
+    "orders.commands-distrusted": _event
+    | {"causes": {"unsigned": 3}, "detail": "it carries no signature", "offset_from": 34, "offset_to": 37},
     "orders.filled": _attempt
     | {
         "venue": "sim",

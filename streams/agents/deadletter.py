@@ -1,9 +1,27 @@
 """The dead letter of a record that a role cannot read: its original bytes and headers, and why, in the names viewers know."""
 
+from collections import deque
+
 from streams.ports import Output, Record
 from streams.topics import dead_letter
 
 REASON_CHARACTERS_MAX = 500
+FEW_A_MINUTE = 20
+MINUTE_MS = 60_000
+
+
+class Few:
+    """Lets a few pass in any minute. A stranger may write without end: what he writes lies in its topic already."""
+
+    def __init__(self, count: int = FEW_A_MINUTE) -> None:
+        self._passed_ms: deque[int] = deque(maxlen=count)
+
+    def another(self, now_ms: int) -> bool:
+        """Whether one more may pass at `now_ms`, by a clock that never steps; it then counts."""
+        if len(self._passed_ms) == self._passed_ms.maxlen and now_ms - self._passed_ms[0] < MINUTE_MS:
+            return False
+        self._passed_ms.append(now_ms)
+        return True
 
 
 def dead_letter_of(record: Record, reader: str, error: Exception, **details: str) -> Output:

@@ -1,6 +1,7 @@
 """`trimtab config`, `halt`, `resume`: the operator's words, written to the control topic."""
 
 import asyncio
+import base64
 import getpass
 import os
 import re
@@ -8,13 +9,16 @@ import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
-from schemas.codec import DecodeError, decode, encode
+from schemas.codec import decode, encode
 from schemas.control import (
     AccountLimitsSet,
     ControlEvent,
+    KeyPurpose,
+    KeyTrusted,
     PolicySet,
     PortfolioCreated,
     PortfolioLimitsSet,
@@ -28,7 +32,9 @@ from streams import settings
 from streams.domain import control
 from streams.domain.errors import RefusedError
 from streams.gateways.kafka import KafkaLog
-from streams.ports import Output
+from streams.gateways.keys import TrustedFile
+from streams.gateways.signing import signer_of, verifier_of
+from streams.ports import Output, UntrustedError
 from streams.settings import Settings
 from streams.topics import OPERATOR_CONTROL
 
@@ -44,6 +50,7 @@ def config() -> None:
 def check_config() -> None:
     """Refuse nonsense, saying file, key and remedy; exit 2 when something is refused."""
     checked = settings.load()
+    verifier_of(checked, KeyPurpose.COMMANDS, KeyPurpose.CONTROL)
     for name, portfolio in sorted(checked.portfolios.items()):
         weights = ", ".join(f"{asset} {weight}" for asset, weight in portfolio.weights.items())
         click.echo(f"portfolio {name}: {weights}; band {portfolio.policy.band}, threshold {portfolio.policy.threshold}")
@@ -114,7 +121,7 @@ async def apply_settings(checked: Settings, why: str, *, dry_run: bool = False) 
 def proposals(checked: Settings, why: str) -> list[ControlEvent]:
     """What a settings file proposes, as control events."""
     now_ms, who = _now_ms(), _who()
-    events: list[ControlEvent] = []
+    events = _keys_on_record(checked, {"scope": "all", "at_ms": now_ms, "who": who, "why": why})
     for name, account in sorted(checked.accounts.items()):
         events.append(
             AccountLimitsSet(
@@ -149,6 +156,22 @@ def proposals(checked: Settings, why: str) -> list[ControlEvent]:
     return events
 
 
+def _keys_on_record(checked: Settings, common: dict[str, Any]) -> list[ControlEvent]:
+    """The public keys trusted here, for whoever replays later; they make nobody trust them."""
+    path = checked.keys.trusted_file
+    return [
+        KeyTrusted(
+            **common,
+            key_id=key_id,
+            purpose=key.purpose,
+            public_key=base64.b64encode(key.public_key).decode(),
+            valid_from_ms=key.valid_from_ms,
+            valid_until_ms=key.valid_until_ms,
+        )
+        for key_id, key in sorted(TrustedFile(path).keys().items() if path is not None else ())
+    ]
+
+
 async def _resume(checked: Settings, scope: str, halt_ids: Sequence[str], why: str) -> list[str]:
     async with _ControlTopic(checked) as topic:
         if not halt_ids:
@@ -167,9 +190,12 @@ async def _write(checked: Settings, events: Sequence[ControlEvent]) -> None:
 
 
 class _ControlTopic:
-    """The control topic, open for one command."""
+    """The control topic, open for one command that signs what it says."""
 
     def __init__(self, checked: Settings) -> None:
+        self._signer = signer_of(checked, KeyPurpose.CONTROL)
+        self._verifier = verifier_of(checked, KeyPurpose.CONTROL)
+        self._hearing = control.Hearing()
         self._log = KafkaLog(checked.kafka.connection())
 
     async def __aenter__(self) -> "_ControlTopic":
@@ -180,32 +206,37 @@ class _ControlTopic:
         await self._log.close()
 
     async def controls(self) -> control.Controls:
+        """What the topic says, by the same rules by which the roles obey it."""
         end = await self._log.end_offset(OPERATOR_CONTROL, 0)
         begin = await self._log.begin_offset(OPERATOR_CONTROL, 0)
         controls = control.Controls()
         for record in await self._log.read(OPERATOR_CONTROL, 0, begin, end):
             try:
-                message = decode((record.header("ce_type") or b"").decode(errors="replace"), record.value)
-            except DecodeError as error:
+                event = decode((record.header("ce_type") or b"").decode(errors="replace"), record.value)
+                if not isinstance(event, ControlEvent):
+                    raise ValueError(f"a {type(event).__name__} is no control event")
+                self._verifier.check(record, event.at_ms)
+                self._hearing.hear(event, record.value or b"")
+            except (ValueError, UntrustedError) as error:
                 # Sequencer and executor put it aside and go on: an operator must still be heard.
-                click.echo(f"{record.topic} offset {record.offset} is no control event and is left out: {error}", err=True)
+                click.echo(f"{record.topic} offset {record.offset} is not obeyed and left out: {error}", err=True)
                 continue
-            if isinstance(message, ControlEvent):
-                controls.evolve(message)
+            controls.evolve(event)
         return controls
 
     async def append(self, events: Sequence[ControlEvent]) -> None:
+        """Say it, never dated before what was read of the topic: another operator's clock may be ahead of ours."""
         for event in events:
+            said = event.model_copy(update={"at_ms": max(event.at_ms, self._hearing.newest_ms)})
             envelope = Envelope(
                 id=secrets.token_hex(16),
-                type=event.ce_type(),
-                source=f"operator/{event.who}",
-                time_ms=event.at_ms,
-                subject=event.scope,
+                type=said.ce_type(),
+                source=f"operator/{said.who}",
+                time_ms=said.at_ms,
+                subject=said.scope,
             )
-            await self._log.append(
-                Output(OPERATOR_CONTROL, event.scope.encode(), encode(event), envelope.headers(), 0, event.at_ms)
-            )
+            output = Output(OPERATOR_CONTROL, said.scope.encode(), encode(said), envelope.headers(), 0, said.at_ms)
+            await self._log.append(self._signer.sign(output) if self._signer is not None else output)
 
 
 def _check_scope(scope: str) -> None:

@@ -20,15 +20,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from schemas.control import KeyPurpose
 from schemas.values import plain
 from streams.domain.errors import RefusedError
 from streams.domain.numbers import DECISION, floor_to_step
+from streams.gateways.keys import make_pair, private_key_in
 from streams.gateways.postgres import AsyncConnection, reading
+from streams.gateways.signing import Ed25519Signer
 from streams.local.broker import Broker
 from streams.local.child import Child
 from streams.local.database import Database
 from streams.local.server import HOST, LocalStackError, clear_directory, free_port
 from streams.local.supervisor import Role, RoleState, Supervisor
+from streams.ports import Signer
 from streams.settings import FILE_VARIABLE, PREFIX, load
 from streams.simulator.tapes.tape import price_at
 
@@ -37,6 +41,7 @@ ROLES = ("projector", "ledger", "portfolio", "executor", "sequencer", "feed")
 """In the order of starting: who listens comes before who speaks; they stop in the reverse order."""
 
 READY_TIMEOUT_S = 120.0
+KEY_LIFE_MS = 7 * 86_400_000
 ATOM = Decimal("0.00000001")  # the venue books eight places
 
 
@@ -70,6 +75,7 @@ class Flow:
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.directory = directory.resolve()
+        self.keys = self.directory / "keys"
         self.settings_file = settings_file.resolve()
         self.settings = load(settings_file)
         self.plan = plan
@@ -91,11 +97,17 @@ class Flow:
         self.stop()
 
     def start_servers(self) -> None:
-        """Broker and database (or those that KAFKA and DATABASE_URL name), then the venue. Clears an earlier run's state."""
+        """Signing keys, broker and database (or those that KAFKA and DATABASE_URL name), then the venue.
+
+        Clears an earlier run's state.
+        """
         if self.directory.exists() and any(self.directory.iterdir()):
             self.say(f"clearing the state of an earlier run in {self.directory}")
             clear_directory(self.directory)
         self.directory.mkdir(parents=True, exist_ok=True)
+        now_ms = time.time_ns() // 1_000_000
+        for purpose in KeyPurpose:
+            make_pair(purpose, self.keys / f"{purpose}.pem", self.keys / "trusted.toml", now_ms, KEY_LIFE_MS)
         if "KAFKA" not in os.environ:
             self.say("starting Apache Kafka")
             self.broker = Broker(self.directory / "kafka").start()
@@ -165,6 +177,9 @@ class Flow:
             f"{PREFIX}DATABASE__URL": self.database_url,
             f"{PREFIX}STATE_DIR": str(self.directory / "state"),
             f"{PREFIX}VENUE_JOURNAL": f"http://{HOST}:{self.control_port}",
+            f"{PREFIX}KEYS__TRUSTED_FILE": str(self.keys / "trusted.toml"),
+            f"{PREFIX}KEYS__COMMANDS_KEY_FILE": str(self.keys / "commands.pem"),
+            f"{PREFIX}KEYS__CONTROL_KEY_FILE": str(self.keys / "control.pem"),
             f"{PREFIX}VENUES": json.dumps({name: {"urls": urls} for name in self.settings.venues}),
         }
         for account in self.settings.accounts:
@@ -180,6 +195,10 @@ class Flow:
         found = {name: server.pid for name, server in servers.items() if server is not None and server.running}
         found |= {status.name: status.pid for status in self.roles.statuses()}
         return {name: pid for name, pid in found.items() if pid is not None}
+
+    def signer(self, purpose: KeyPurpose) -> Signer:
+        """Who signs here, for a program that writes in the place of a role or an operator."""
+        return Ed25519Signer(self.settings.environment, purpose, private_key_in(self.keys / f"{purpose}.pem"))
 
     def write_environment(self) -> Path:
         """A file that another terminal sources to use the command line in this installation; for this user's eyes only."""

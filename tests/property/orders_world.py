@@ -159,7 +159,7 @@ class World:
     def read_command(self) -> None:
         if self.read < len(self.commands):
             offset, self.read = self.read, self.read + 1
-            self.put(CommandRead, command=self.commands[offset], offset=offset, trusted=True)
+            self.put(CommandRead, command=self.commands[offset], offset=offset)
 
     def read_back(self) -> None:
         if self.unread:

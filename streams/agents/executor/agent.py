@@ -14,7 +14,7 @@ from streams.agents.executor.owner import AccountOwner
 from streams.agents.executor.surroundings import Stamp, Surroundings
 from streams.agents.executor.tail import Tail
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
-from streams.ports import Clock, LeaseStore, Log, LogReader, TradingVenue
+from streams.ports import Clock, LeaseStore, Log, LogReader, TradingVenue, Verifier
 from streams.topics import OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS
 
 log = logging.getLogger("trimtab.executor")
@@ -27,7 +27,8 @@ class Executor:
     """Trades the configured accounts, each whenever its lease is held.
 
     `venues` gives each account its own connection with its own key. `readers` makes a new LogReader for each call; three are
-    used. `stamp` receives monotonic times of commands on their way, for benchmarks.
+    used. `verifier` knows whose commands and control events to believe. `stamp` receives monotonic times of commands on their
+    way, for benchmarks.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Executor:
         leases: LeaseStore,
         venues: Mapping[str, TradingVenue],
         clock: Clock,
+        verifier: Verifier,
         stamp: Stamp | None = None,
     ) -> None:
         missing = [account.account for account in config.accounts if account.account not in venues]
@@ -52,7 +54,7 @@ class Executor:
             for reader, topic in zip(self._readers, (ORDERS_COMMANDS, ORDERS_EVENTS, OPERATOR_CONTROL), strict=True)
         )
         self._tails = (commands, events, control)
-        watch = ControlWatch(log_, control, clock, config.control_every_ms, self._authority_changed)
+        watch = ControlWatch(log_, control, clock, verifier, config.control_every_ms, self._authority_changed)
         self._near = Surroundings(
             config=config,
             log=log_,
@@ -62,6 +64,7 @@ class Executor:
             halt_file=HaltFile(config.state_dir),
             leases=leases,
             clock=clock,
+            verifier=verifier,
             stamp=stamp,
         )
         self._owners: list[AccountOwner] = []

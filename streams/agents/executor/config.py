@@ -22,13 +22,12 @@ class AccountConfig:
 class ExecutorConfig:
     """One executor process. Durations in milliseconds; `owner` must be unlike any other process's, past or present.
 
-    `dev` accepts unsigned commands. The lease must outlast window and margin, so that a take-over adds no wait.
+    The lease must outlast window and margin, so that a take-over adds no wait.
     """
 
     owner: str
     accounts: tuple[AccountConfig, ...]
     state_dir: Path
-    dev: bool = False
     lease_ttl_ms: int = 5000
     lease_renew_ms: int = 1000
     window_ms: int = 2000

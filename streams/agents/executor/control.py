@@ -5,12 +5,14 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from schemas.codec import DecodeError, decode
+from schemas.codec import decode
+from schemas.control import ControlEvent
 from schemas.envelope import Envelope
-from streams.agents.deadletter import dead_letter_of
+from streams.agents.deadletter import Few, dead_letter_of
 from streams.agents.executor.tail import Tail
+from streams.domain.control import Hearing
 from streams.domain.orders.authority import Authority, fold
-from streams.ports import Clock, Log, PositionLostError, Record
+from streams.ports import Clock, Log, PositionLostError, Record, UntrustedError, Verifier
 from streams.topics import OPERATOR_CONTROL
 
 log = logging.getLogger("trimtab.executor")
@@ -46,12 +48,18 @@ class HaltFile:
 
 
 class ControlWatch:
-    """Folds the control topic and proves, again and again, that it was read up to its end."""
+    """Folds what operators signed in the control topic, and proves, again and again, that it was read up to its end."""
 
-    def __init__(self, log_: Log, tail: Tail, clock: Clock, every_ms: int, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, log_: Log, tail: Tail, clock: Clock, verifier: Verifier, every_ms: int, changed: Callable[[], None]
+    ) -> None:
         self._log = log_
         self._tail = tail
         self._clock = clock
+        self._verifier = verifier
+        self._hearing = Hearing()
+        self._refused = 0
+        self._strangers = Few()
         self._every_s = every_ms / 1000
         self._changed = changed
         self._silent = False
@@ -96,11 +104,23 @@ class ControlWatch:
 
     async def _take(self, record: Record) -> None:
         try:
-            message = decode(Envelope.read(record.headers).type, record.value)
-        except (DecodeError, ValueError) as error:
-            log.error("%s:%d offset %d is no control event: %s", record.topic, record.partition, record.offset, error)
-            await self._log.append(dead_letter_of(record, "executor", error))
-            return
-        self.authority = fold(self.authority, message)
+            event = decode(Envelope.read(record.headers).type, record.value)
+            if not isinstance(event, ControlEvent):
+                raise ValueError(f"a {type(event).__name__} is no control event")
+            self._verifier.check(record, event.at_ms)
+            self._hearing.hear(event, record.value or b"")
+        except (ValueError, UntrustedError) as error:
+            return await self._refuse(record, error)
+        self.authority = fold(self.authority, event)
         if self.current_at_boot_ms is not None:
             self._changed()
+        return None
+
+    async def _refuse(self, record: Record, error: Exception) -> None:
+        """What no operator said changes nothing, and is set aside; of a stranger's flood only a part."""
+        self._refused += 1
+        if not self._strangers.another(self._clock.boot_ms()):
+            return
+        place = f"{record.topic}:{record.partition} offset {record.offset}"
+        log.error("%s is not obeyed: %s (%d refused since the start)", place, error, self._refused)
+        await self._log.append(dead_letter_of(record, "executor", error))

@@ -9,6 +9,7 @@ from schemas.orders import (
     CommandAdmitted,
     CommandEvent,
     CommandNotAdmitted,
+    CommandsDistrusted,
     ExecutionEvent,
     ExecutorCheckpoint,
     OrderFilled,
@@ -34,6 +35,8 @@ def _cause(event: ExecutionEvent) -> tuple[str, ...]:
             return (event.command_id, str(event.commands_offset))
         case CommandEvent():
             return (event.command_id,)
+        case CommandsDistrusted():
+            return (str(event.offset_from), str(event.offset_to))
         case AccountHalted():
             return (event.halt_id,)
         case AccountResumed():

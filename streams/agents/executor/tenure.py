@@ -13,7 +13,7 @@ from typing import Any
 from schemas.codec import DecodeError, decode
 from schemas.envelope import Envelope
 from schemas.orders import CancelIntended, CancelOrder, ExecutionEvent, OrderIntended, OwnerStarted, PlaceOrder
-from streams.agents.deadletter import dead_letter_of
+from streams.agents.deadletter import Few, dead_letter_of
 from streams.agents.executor import looking
 from streams.agents.executor.config import AccountConfig
 from streams.agents.executor.inbox import Inbox
@@ -29,6 +29,7 @@ from streams.domain.orders.protocol import next_wake, step
 from streams.domain.orders.state import State
 from streams.domain.orders.stimuli import (
     AuthorityRead,
+    CommandDistrusted,
     CommandRead,
     CommandSkipped,
     Effect,
@@ -50,7 +51,7 @@ from streams.domain.orders.stimuli import (
     Ticked,
     VenueTimeRead,
 )
-from streams.ports import LeaseUnreachableError, PositionLostError, Record, TradingVenue
+from streams.ports import LeaseUnreachableError, PositionLostError, Record, TradingVenue, UntrustedError
 from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
 
 log = logging.getLogger("trimtab.executor")
@@ -76,6 +77,7 @@ class Tenure:
         self._intents: dict[str, tuple[str, int]] = {}
         self._traces: dict[str, str] = {}
         self._requests = 0
+        self._strangers = Few()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._checkpoint_due = True
@@ -289,7 +291,14 @@ class Tenure:
             self._inbox.put(IntentReadBack, command_id=intent[0], attempt=intent[1])
 
     async def _take_command(self, record: Record) -> None:
+        """Who signed it comes first: nothing of a record is believed, or even read, before that."""
         if record.key != self._account.account.encode():
+            return
+        try:
+            self._near.verifier.check(record, self._near.clock.wall_ms())
+        except UntrustedError as doubt:
+            await self._set_aside(record, doubt)
+            await self._inbox.put_when_room(CommandDistrusted, offset=record.offset, cause=doubt.cause, detail=str(doubt))
             return
         try:
             envelope = Envelope.read(record.headers)
@@ -306,7 +315,12 @@ class Tenure:
         if envelope.traceparent:
             self._traces[command.command_id] = envelope.traceparent
         self._stamp("command_received", command.command_id)
-        await self._inbox.put_when_room(CommandRead, command=command, offset=record.offset, trusted=self._near.config.dev)
+        await self._inbox.put_when_room(CommandRead, command=command, offset=record.offset)
+
+    async def _set_aside(self, record: Record, doubt: UntrustedError) -> None:
+        """Keep the original bytes, but only of a few a minute: a stranger's flood lies in the topic itself already."""
+        if self._strangers.another(self._near.clock.boot_ms()):
+            await self._near.log.append(dead_letter_of(record, "executor", doubt))
 
     # The venue
 

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable
 
 from streams.agents.sequencer.config import SequencerConfig
 from streams.agents.sequencer.shard import ShardSequencer
-from streams.ports import Clock, LeaseStore, Log, LogReader
+from streams.ports import Clock, LeaseStore, Log, LogReader, Verifier
 
 
 class Sequencer:
     """Stands by for every shard and owns those it gets.
 
-    `open_log` and `open_reader` give started ones; each take-over opens its own, since an epoch has one producer. `name`
-    is this process's part of lease owners, for people to read.
+    `open_log` and `open_reader` give started ones; each take-over opens its own, since an epoch has one producer. `verifier`
+    knows which operators to believe. `name` is this process's part of lease owners, for people to read.
     """
 
     def __init__(
@@ -26,11 +26,13 @@ class Sequencer:
         open_reader: Callable[[], Awaitable[LogReader]],
         leases: LeaseStore,
         clock: Clock,
+        verifier: Verifier,
         name: str = "sequencer",
     ) -> None:
         owner = f"{name}:{secrets.token_hex(8)}"
         self._shards = [
-            ShardSequencer(shard, config, open_log, open_reader, leases, clock, owner) for shard in range(config.shards)
+            ShardSequencer(shard, config, open_log, open_reader, leases, clock, verifier, owner)
+            for shard in range(config.shards)
         ]
 
     def stop(self) -> None:

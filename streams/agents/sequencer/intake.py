@@ -5,24 +5,29 @@ unknown, since no order holds between topics.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from schemas.account import AccountBalances
 from schemas.control import ControlEvent
 from schemas.journal import Input, MarketBatch, Positions, SourceGap
 from schemas.ledger import LedgerEntry
-from streams.agents.deadletter import dead_letter_of
+from streams.agents.deadletter import Few, dead_letter_of
 from streams.agents.sequencer.config import SequencerConfig
 from streams.agents.sequencer.errors import StuckError, WriterFailedError
 from streams.agents.sequencer.writer import JournalWriter
+from streams.domain.control import Hearing, OutOfTimeError
 from streams.domain.errors import InvariantError, RefusedError
 from streams.domain.intake.acceptance import Acceptance
 from streams.domain.intake.needs import Needs
 from streams.domain.intake.shard import ShardIntake, Single
 from streams.domain.intake.sources import CONTROL, SOURCES, lost_until, source_name, split_source, start_of
 from streams.domain.intake.validate import GarbageError, Sound, read_sound
-from streams.ports import Clock, Log, Record
+from streams.ports import Clock, Log, Record, UntrustedError, Verifier
 from streams.topics import PORTFOLIO_JOURNAL
+
+log = logging.getLogger("trimtab.sequencer")
 
 _CONTROL = source_name(CONTROL.topic, 0)
 _READ_AT_ONCE = 5_000
@@ -33,9 +38,20 @@ class Intake:
     """Feeds one journal from its sources. `begin` once, then `take` and `flush` in turn, then `end`."""
 
     def __init__(
-        self, shard: int, config: SequencerConfig, log: Log, writer: JournalWriter, clock: Clock, acceptance: Acceptance
+        self,
+        shard: int,
+        config: SequencerConfig,
+        log: Log,
+        writer: JournalWriter,
+        clock: Clock,
+        verifier: Verifier,
+        acceptance: Acceptance,
     ) -> None:
         self._shard = shard
+        self._verifier = verifier
+        self._hearing = Hearing()
+        self._refused = 0
+        self._strangers = Few()
         self._config = config
         self._log = log
         self._writer = writer
@@ -107,13 +123,30 @@ class Intake:
     def _read(self, record: Record, now_ms: int) -> Sound | GarbageError:
         name = source_name(record.topic, record.partition)
         try:
-            return read_sound(SOURCES[record.topic], name, record.offset, record.key, record.value, record.headers, now_ms)
+            sound = read_sound(SOURCES[record.topic], name, record.offset, record.key, record.value, record.headers, now_ms)
+            return self._heard(record, sound) if isinstance(sound.message, ControlEvent) else sound
         except GarbageError as garbage:
             return garbage
+
+    def _heard(self, record: Record, sound: Sound) -> Sound:
+        """The control event with the key that an operator signed it by. Raises GarbageError for one not to be obeyed."""
+        event = sound.message
+        assert isinstance(event, ControlEvent)
+        try:
+            key_id = self._verifier.check(record, event.at_ms)
+            self._hearing.hear(event, sound.value)
+        except UntrustedError as error:
+            raise GarbageError("Untrusted", f"{error.cause}: {error}") from None
+        except OutOfTimeError as error:
+            raise GarbageError("OutOfTime", str(error)) from None
+        return replace(sound, envelope=replace(sound.envelope, key_id=key_id))
 
     async def _bury(self, garbage: Sequence[tuple[Record, GarbageError]]) -> None:
         if not garbage:
             return
+        for record, reason in garbage:
+            if record.topic == CONTROL.topic:
+                self._remark(record, reason)
         journal = f"{PORTFOLIO_JOURNAL}:{self._shard}"
         letters = [dead_letter_of(record, "sequencer", reason, journal=journal) for record, reason in garbage]
         appends = [self._log.append_nowait(letter) for letter in letters]
@@ -124,6 +157,13 @@ class Intake:
             raise StuckError(f"shard {self._shard}: dead letters are not durable") from None
         except Exception as error:
             raise WriterFailedError(f"shard {self._shard}: dead letters failed: {error!r}") from error
+
+    def _remark(self, record: Record, reason: GarbageError) -> None:
+        """What no operator said is refused aloud; of a stranger's flood only a part."""
+        self._refused += 1
+        if self._strangers.another(self._clock.boot_ms()):
+            words = "shard %d: control offset %d is not obeyed: %s: %s (%d refused since the take-over)"
+            log.error(words, self._shard, record.offset, reason.name, reason, self._refused)
 
     async def _take_sound(self, sound: Sound, now_ms: int) -> None:
         message = sound.message
@@ -145,6 +185,7 @@ class Intake:
             source_type=sound.envelope.type,
             source_id=sound.envelope.id,
             source_value=sound.value.decode(),
+            source_key_id=sound.envelope.key_id or None,
         )
 
     async def _write_batch(self) -> None:

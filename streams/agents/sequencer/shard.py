@@ -20,7 +20,17 @@ from streams.agents.sequencer.tail import read_tail
 from streams.agents.sequencer.writer import JournalWriter, journal_output
 from streams.domain.errors import UnreachableError
 from streams.domain.intake.acceptance import Acceptance
-from streams.ports import Clock, Lease, LeaseStore, LeaseUnreachableError, Log, LogReader, PositionLostError, Record
+from streams.ports import (
+    Clock,
+    Lease,
+    LeaseStore,
+    LeaseUnreachableError,
+    Log,
+    LogReader,
+    PositionLostError,
+    Record,
+    Verifier,
+)
 from streams.topics import PORTFOLIO_JOURNAL
 
 log = logging.getLogger("trimtab.sequencer")
@@ -41,6 +51,7 @@ class ShardSequencer:
         open_reader: Callable[[], Awaitable[LogReader]],
         leases: LeaseStore,
         clock: Clock,
+        verifier: Verifier,
         owner: str,
     ) -> None:
         self._shard = shard
@@ -49,6 +60,7 @@ class ShardSequencer:
         self._open_reader = open_reader
         self._leases = leases
         self._clock = clock
+        self._verifier = verifier
         self._owner = owner
         self._resource = f"journal:{shard}"
         self._stopping = asyncio.Event()
@@ -165,7 +177,7 @@ class ShardSequencer:
             self._config.unacked_ms_max,
             wake.set,
         )
-        intake = Intake(self._shard, self._config, journal_log, writer, self._clock, acceptance)
+        intake = Intake(self._shard, self._config, journal_log, writer, self._clock, self._verifier, acceptance)
         reader = await self._open_reader()
         try:
             await intake.begin()

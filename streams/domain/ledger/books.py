@@ -28,6 +28,7 @@ from schemas.orders import (
     CommandEvent,
     CommandExpiredUnsent,
     CommandNotAdmitted,
+    CommandsDistrusted,
     ExecutionEvent,
     ExecutorCheckpoint,
     FlowClassified,
@@ -95,7 +96,11 @@ class AccountBooks:
             raise InvariantError(
                 f"account {self.account}: event {event_id} carries epoch {event.epoch}, but only {self.epoch} was announced"
             )
-        if event.epoch < self.epoch or isinstance(event, ExecutorCheckpoint) or event_id in self.memory.event_ids:
+        if (
+            event.epoch < self.epoch
+            or isinstance(event, ExecutorCheckpoint | CommandsDistrusted)
+            or event_id in self.memory.event_ids
+        ):
             return None
         fields = self._command(event, event_id) if isinstance(event, CommandEvent) else self._account(event, event_id)
         self.memory.forget(event.at_ms)

@@ -30,9 +30,13 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """The control topic as of its last record read. Owners: account to (portfolio, venue)."""
+    """The control topic as of its last record read. Owners: account to (portfolio, venue).
+
+    `incarnations` are those of each portfolio, the present one last.
+    """
 
     owners: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    incarnations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     limits: Mapping[str, AccountLimitsSet] = field(default_factory=dict)
     stops: Mapping[str, Stop] = field(default_factory=dict)
     resumed: frozenset[str] = frozenset()
@@ -42,14 +46,23 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class AccountAuthority:
-    """What control says about one account. Limits None: none were set, so nothing may be sent."""
+    """What control says about one account. Limits None: none were set, so nothing may be sent.
+
+    `incarnation` is the portfolio's present one, `former` are those it had before.
+    """
 
     portfolio: str | None = None
+    incarnation: str | None = None
+    former: frozenset[str] = frozenset()
     limits: AccountLimitsSet | None = None
     stop: StopKind | None = None
     resumed: frozenset[str] = frozenset()
     voided_before_ms: int = 0
     maintenance: tuple[tuple[int, int], ...] = ()
+
+    def is_former(self, portfolio: str, incarnation: str) -> bool:
+        """Whether that was an incarnation of the account's portfolio and is no more."""
+        return portfolio == self.portfolio and incarnation in self.former
 
 
 def fold(state: Authority, message: Message) -> Authority:
@@ -57,7 +70,9 @@ def fold(state: Authority, message: Message) -> Authority:
     match message:
         case PortfolioCreated():
             owned = {account: (message.portfolio, venue) for account, venue in message.accounts.items()}
-            return replace(state, owners={**state.owners, **owned})
+            before = [one for one in state.incarnations.get(message.portfolio, ()) if one != message.incarnation]
+            incarnations = {**state.incarnations, message.portfolio: (*before, message.incarnation)}
+            return replace(state, owners={**state.owners, **owned}, incarnations=incarnations)
         case AccountLimitsSet():
             return replace(state, limits={**state.limits, message.account: message})
         case TradingStopped():
@@ -90,8 +105,11 @@ def for_account(state: Authority, account: str, venue: str) -> AccountAuthority:
     scopes = {"all", f"account:{account}", f"venue:{venue}", f"portfolio:{portfolio}"}
     kinds = {stop.kind for stop in state.stops.values() if stop.scope in scopes}
     stop = StopKind.HALT if StopKind.HALT in kinds else StopKind.FREEZE if kinds else None
+    incarnations = state.incarnations.get(portfolio or "", ())
     return AccountAuthority(
         portfolio=portfolio,
+        incarnation=incarnations[-1] if incarnations else None,
+        former=frozenset(incarnations[:-1]),
         limits=state.limits.get(account),
         stop=stop,
         resumed=state.resumed,

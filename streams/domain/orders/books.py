@@ -20,6 +20,7 @@ from schemas.orders import (
     CommandAdmitted,
     CommandEvent,
     CommandNotAdmitted,
+    CommandsDistrusted,
     ExecutionEvent,
     OrderAccepted,
     OrderClosed,
@@ -148,6 +149,8 @@ def evolve(books: Books, event: ExecutionEvent) -> Books:
             return _admitted(books, event)
         case CommandNotAdmitted():
             return _not_admitted(books, event)
+        case CommandsDistrusted():
+            return replace(books, commands_next_offset=max(books.commands_next_offset, event.offset_to))
         case CommandEvent():
             return _progressed(books, event)
         case _:

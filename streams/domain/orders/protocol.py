@@ -18,12 +18,13 @@ from schemas.orders import (
     OrderUnknown,
     PlaceOrder,
 )
-from streams.domain.orders import attempts, cancels, gate, opening
+from streams.domain.orders import attempts, cancels, distrust, gate, opening
 from streams.domain.orders.books import precedes
 from streams.domain.orders.checkpoint import with_command
 from streams.domain.orders.state import LeaseProof, State, VenueTime
 from streams.domain.orders.stimuli import (
     AuthorityRead,
+    CommandDistrusted,
     CommandRead,
     CommandSkipped,
     Effect,
@@ -58,7 +59,9 @@ def next_wake(state: State) -> int | None:
     if not state.owner:
         return None
     waiting = (state.care.get(command_id) for command_id in state.books.orders)
-    return min((care.due_boot_ms if care is not None else 0 for care in waiting if care is None or not care.busy), default=None)
+    due = [care.due_boot_ms if care is not None else 0 for care in waiting if care is None or not care.busy]
+    told = distrust.due(state.doubts)
+    return min(due if told is None else [*due, told], default=None)
 
 
 def _learn(turn: Turn, event: Input) -> None:
@@ -86,6 +89,9 @@ def _handle(turn: Turn, event: Input) -> None:
             _resume(turn)
         case CommandRead():
             _admit(turn, event)
+        case CommandDistrusted():
+            if _seen(turn, event.offset):
+                distrust.distrusted(turn, event)
         case CommandSkipped():
             _seen(turn, event.offset)
         case IntentReadBack():
@@ -100,6 +106,7 @@ def _handle(turn: Turn, event: Input) -> None:
 
 def _advance(turn: Turn) -> None:
     """Do what can be done now, the most pressing first, then in the order in which commands were given."""
+    distrust.tell(turn)
     cancels.end_with_targets(turn)
     waiting = sorted(turn.books.orders.values(), key=lambda order: (attempts.rank(order), order.commands_offset))
     for waited in waiting:
@@ -146,18 +153,26 @@ def _resume(turn: Turn) -> None:
         turn.say(AccountResumed(**turn.common(), portfolio=authority.portfolio, halt_ids=lifted))
 
 
-def _seen(turn: Turn, offset: int) -> None:
-    next_offset = max(turn.books.commands_next_offset, offset + 1)
-    turn.change(books=replace(turn.books, commands_next_offset=next_offset))
+def _seen(turn: Turn, offset: int) -> bool:
+    """Go on past `offset`; whether it is new."""
+    if offset < turn.books.commands_next_offset:
+        return False
+    turn.change(books=replace(turn.books, commands_next_offset=offset + 1))
+    return True
 
 
 def _admit(turn: Turn, event: CommandRead) -> None:
-    """Answer a command once: drop repeats, refuse with a reason, or admit; from there it ends in exactly one event."""
+    """Answer a command once: drop repeats, refuse with a reason, or admit; from there it ends in exactly one event.
+
+    What a former incarnation of the portfolio decided is over, whoever brings it back: it is a repeat too, else it would move
+    the mark away, and what this incarnation was answered could come again.
+    """
     command = event.command
     if event.offset < turn.books.commands_next_offset:
         return
     mark = turn.books.answered.get(command.portfolio)
-    if not precedes(mark, command.incarnation, command.decision_number, command.ordinal):
+    former = turn.state.authority is not None and turn.state.authority.is_former(command.portfolio, command.incarnation)
+    if former or not precedes(mark, command.incarnation, command.decision_number, command.ordinal):
         _seen(turn, event.offset)
         turn.change(repeats=turn.state.repeats + 1)
         return
@@ -189,14 +204,14 @@ _PLACED = ("side", "quantity_base", "price_limit_quote", "price_mid_quote")
 def _refusal(turn: Turn, event: CommandRead) -> str | None:
     """Why this command is not admitted, or None. A cancel is refused only for its author."""
     command, state = event.command, turn.state
-    if not event.trusted:
-        return "unsigned"
     if command.venue != state.rules.venue:
         return "wrong_venue"
     if state.authority is None:
         return "control_unread"
     if state.authority.portfolio != command.portfolio:
         return "wrong_portfolio"
+    if state.authority.incarnation != command.incarnation:
+        return "wrong_incarnation"
     if len(state.books.orders) >= state.rules.commands_max:
         return "too_many_commands"
     if isinstance(command, CancelOrder):

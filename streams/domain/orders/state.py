@@ -73,6 +73,17 @@ class Care:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubts:
+    """Distrusted records that no event has told of yet: how many for each cause, in [offset_from, offset_to)."""
+
+    causes: Mapping[str, int] = field(default_factory=dict)
+    detail: str = ""
+    offset_from: int = 0
+    offset_to: int = 0
+    due_boot_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """Everything `protocol.step` knows of one account."""
 
@@ -90,3 +101,4 @@ class State:
     suspects: frozenset[str] = frozenset()
     filled_at_boot_ms: int = 0
     repeats: int = 0
+    doubts: Doubts = Doubts()

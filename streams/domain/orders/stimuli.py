@@ -70,11 +70,19 @@ class AuthorityRead(Input):
 
 @dataclass(frozen=True, slots=True)
 class CommandRead(Input):
-    """A readable command stands at `offset`. `trusted` tells whether its author may command us."""
+    """A readable command of a trusted author stands at `offset`."""
 
     command: PlaceOrder | CancelOrder
     offset: int
-    trusted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CommandDistrusted(Input):
+    """The record at `offset` names our account, but nobody whom we trust signed it: nothing in it is believed."""
+
+    offset: int
+    cause: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)

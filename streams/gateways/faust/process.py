@@ -14,7 +14,7 @@ from streams.gateways.faust.history import History
 from streams.gateways.faust.shard import FoldObserver
 from streams.gateways.faust.shell import FoldShell
 from streams.gateways.faust.transport import make_app
-from streams.ports import FoldFactory, FoldSpec, KafkaConnection
+from streams.ports import FoldFactory, FoldSpec, KafkaConnection, Signer
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,13 @@ DRAIN_SECONDS = 30.0
 STOP_SECONDS = 5.0
 
 
-def run_fold(spec: FoldSpec, factory: FoldFactory, kafka: KafkaConnection, observer: FoldObserver | None = None) -> int:
+def run_fold(
+    spec: FoldSpec,
+    factory: FoldFactory,
+    kafka: KafkaConnection,
+    observer: FoldObserver | None = None,
+    signer: Signer | None = None,
+) -> int:
     """Run one fold worker until SIGTERM or SIGINT and return 0; checkpoints then stand exactly at the last record.
 
     Returns the error's exit code when the start is refused before any partition is owned. Everything later ends the
@@ -31,13 +37,15 @@ def run_fold(spec: FoldSpec, factory: FoldFactory, kafka: KafkaConnection, obser
     """
     limit_lines()
     try:
-        return uvloop.run(_serve(spec, factory, kafka, observer or FoldObserver()))
+        return uvloop.run(_serve(spec, factory, kafka, observer or FoldObserver(), signer))
     except TrimtabError as error:
         logger.critical("%s (exit %d)", error, error.exit_code)
         return error.exit_code
 
 
-async def _serve(spec: FoldSpec, factory: FoldFactory, kafka: KafkaConnection, observer: FoldObserver) -> int:
+async def _serve(
+    spec: FoldSpec, factory: FoldFactory, kafka: KafkaConnection, observer: FoldObserver, signer: Signer | None
+) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -46,7 +54,7 @@ async def _serve(spec: FoldSpec, factory: FoldFactory, kafka: KafkaConnection, o
     if not await _before(stopping, History(kafka).check_topics(spec)):
         return 0
     app = make_app(spec, kafka)
-    shell = FoldShell(app, spec, factory, kafka, observer)
+    shell = FoldShell(app, spec, factory, kafka, observer, signer)
     watching = asyncio.create_task(shell.watch())
     try:
         await _before(stopping, app.start())

@@ -18,7 +18,7 @@ from streams.gateways.faust.history import Extent, History
 from streams.gateways.faust.shard import FoldObserver, OwnedShard
 from streams.gateways.faust.start import admit, resume
 from streams.gateways.faust.transport import Consumer, FoldApp
-from streams.ports import FoldFactory, FoldSpec, KafkaConnection, Output, Record
+from streams.ports import FoldFactory, FoldSpec, KafkaConnection, Output, Record, Signer
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +28,22 @@ TICK_SECONDS = 0.1
 
 
 class FoldShell:
-    """Folds the partitions that `app` is given. Ends the process on everything that is not a plain record."""
+    """Folds the partitions that `app` is given. Ends the process on everything that is not a plain record.
+
+    `signer` signs outputs on their way out: the fold itself knows no key, so that a replay cannot sign.
+    """
 
     def __init__(
-        self, app: FoldApp, spec: FoldSpec, factory: FoldFactory, kafka: KafkaConnection, observer: FoldObserver
+        self,
+        app: FoldApp,
+        spec: FoldSpec,
+        factory: FoldFactory,
+        kafka: KafkaConnection,
+        observer: FoldObserver,
+        signer: Signer | None = None,
     ) -> None:
         self._app = app
+        self._signer = signer
         self._prefix = kafka.topic_prefix
         self._source = kafka.topic_prefix + spec.source_topic
         self._spec = spec
@@ -213,7 +223,9 @@ class FoldShell:
             end_with(reason)
 
     async def send(self, output: Output) -> "asyncio.Future[object]":
-        """Queue one output on the application's producer."""
+        """Queue one output on the application's producer, signed where its topic is."""
+        if self._signer is not None:
+            output = self._signer.sign(output)
         return await self._producer.send(
             self._prefix + output.topic,
             output.value,

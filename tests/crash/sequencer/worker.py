@@ -20,6 +20,7 @@ from streams.agents.sequencer.config import SequencerConfig
 from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.lease import PostgresLeases
+from streams.gateways.signing import AnyAuthor
 from streams.ports import KafkaConnection, Output
 from streams.topics import PORTFOLIO_JOURNAL
 
@@ -69,7 +70,7 @@ async def main(plan: Plan) -> None:
 
     config = SequencerConfig(shards=plan.shards, lease_ttl_ms=plan.lease_ttl_ms, positions_every_ms=3_000)
     async with PostgresLeases(plan.lease_dsn) as leases:
-        sequencer = Sequencer(config, open_log, open_reader, leases, SystemClock(), plan.name)
+        sequencer = Sequencer(config, open_log, open_reader, leases, SystemClock(), AnyAuthor(), plan.name)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, sequencer.stop)
         await sequencer.run()

@@ -16,6 +16,7 @@ import psycopg
 
 from schemas import control
 from schemas.codec import decode, encode
+from schemas.control import KeyPurpose
 from schemas.envelope import Envelope, Message
 from schemas.orders import AccountOpened, CancelOrder, ExecutionEvent, OrderCommand, OwnerStarted, PlaceOrder
 from streams.agents.executor.agent import Executor
@@ -23,6 +24,8 @@ from streams.domain.ids import command_id, digest_id
 from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog
 from streams.gateways.kafka_admin import Floors, create_topics
+from streams.gateways.keys import make_pair, private_key_in
+from streams.gateways.signing import Ed25519Signer
 from streams.ports import KafkaConnection, Output, Record
 from streams.simulator.server import Server
 from streams.simulator.settings import SimulatorSettings
@@ -39,6 +42,8 @@ QUICK = {
     "time_every_ms": 2000,
 }
 INCARNATION = "a" * 32
+ENVIRONMENT = "test"
+HOUR_MS = 3_600_000
 
 
 class Installation:
@@ -51,6 +56,8 @@ class Installation:
         self.accounts = accounts
         self.log = KafkaLog(self.connection)
         self.decisions = 0
+        self.trusted = state_dir / "trusted.toml"
+        self.signers: dict[KeyPurpose, Ed25519Signer] = {}
         self._exits = contextlib.AsyncExitStack()
 
     async def open(self) -> None:
@@ -66,6 +73,10 @@ class Installation:
         }
         self.server = await self._exits.enter_async_context(Server(SimulatorSettings.model_validate(settings)))
         self.http = await self._exits.enter_async_context(aiohttp.ClientSession())
+        for purpose in KeyPurpose:
+            private = self.state_dir / f"{purpose}.pem"
+            make_pair(purpose, private, self.trusted, CLOCK.wall_ms(), HOUR_MS)
+            self.signers[purpose] = Ed25519Signer(ENVIRONMENT, purpose, private_key_in(private))
         await create_topics(self.connection, all_topics(2), Floors(1, 1))
         await self.log.start()
         self._exits.push_async_callback(self.log.close)
@@ -83,6 +94,8 @@ class Installation:
             "topic_prefix": self.connection.topic_prefix,
             "dsn": self.dsn,
             "venue_port": self.server.port,
+            "environment": ENVIRONMENT,
+            "trusted": str(self.trusted),
             "config": QUICK,
         } | changes
 
@@ -205,7 +218,10 @@ class Installation:
         envelope = Envelope(
             id=digest_id(key, encode(message).hex()), type=message.ce_type(), source="test", time_ms=CLOCK.wall_ms()
         )
-        return await self.write_raw(topic, key, encode(message), envelope.headers())
+        output = Output(topic, key.encode(), encode(message), envelope.headers())
+        for signer in self.signers.values():
+            output = signer.sign(output)
+        return await self.write_raw(topic, key, output.value, output.headers)
 
     async def write_raw(self, topic: str, key: str, value: bytes, headers: Any = ()) -> int:
         partition = partition_of(key.encode(), await self.log.partitions(topic))

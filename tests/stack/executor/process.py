@@ -13,7 +13,9 @@ from streams.agents.executor.agent import Executor
 from streams.agents.executor.config import AccountConfig, ExecutorConfig
 from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog, KafkaReader
+from streams.gateways.keys import TrustedFile
 from streams.gateways.lease import PostgresLeases
+from streams.gateways.signing import Ed25519Verifier
 from streams.gateways.venue import CcxtTrading
 from streams.gateways.venue_client import Credentials
 from streams.gateways.venue_profile import VenueProfile
@@ -27,7 +29,6 @@ def config_of(settings: dict[str, Any]) -> ExecutorConfig:
         owner=settings["owner"],
         accounts=accounts,
         state_dir=Path(settings["state_dir"]),
-        dev=True,
         **settings.get("config", {}),
     )
 
@@ -48,7 +49,8 @@ async def build(settings: dict[str, Any], stamp: Any = None) -> tuple[Executor, 
     keys = {name: Credentials(f"sim-{name}", f"sim-{name}-secret") for name in settings["accounts"]}
     keys |= {name: Credentials(*key) for name, key in settings.get("keys", {}).items()}
     venues = {name: CcxtTrading(profile, keys[name], clock) for name in settings["accounts"]}
-    executor = Executor(config_of(settings), log, lambda: KafkaReader(connection), leases, venues, clock, stamp)
+    verifier = Ed25519Verifier(settings["environment"], TrustedFile(Path(settings["trusted"])))
+    executor = Executor(config_of(settings), log, lambda: KafkaReader(connection), leases, venues, clock, verifier, stamp)
     return executor, log, leases
 
 

@@ -19,6 +19,7 @@ from streams.domain.intake.sources import SOURCES
 from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.kafka_admin import Floors, admin_client, create_topics
+from streams.gateways.signing import AnyAuthor
 from streams.ports import KafkaConnection, LeaseStore, Output, Record
 from streams.topics import OPERATOR_CONTROL, PORTFOLIO_JOURNAL, partition_of, topics_of
 from tests.stack.sequencer.recount import Recount, recount
@@ -53,7 +54,7 @@ class Installation:
 
     def sequencer(self, leases: LeaseStore, config: SequencerConfig | None = None) -> Sequencer:
         config = config or SequencerConfig(shards=self.shards, lease_ttl_ms=2_000)
-        return Sequencer(config, self.open_log, self.open_reader, leases, CLOCK, "test")
+        return Sequencer(config, self.open_log, self.open_reader, leases, CLOCK, AnyAuthor(), "test")
 
     async def write(self, topic: str, key: str, message: Message, record_id: str = "1") -> int:
         """Append a source record where every producer would, and return its offset."""

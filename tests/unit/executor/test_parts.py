@@ -25,6 +25,7 @@ from streams.domain.errors import InvariantError
 from streams.domain.orders.books import Books
 from streams.domain.orders.checkpoint import checkpoint
 from streams.domain.orders.stimuli import CommandSkipped, Ticked
+from streams.gateways.signing import AnyAuthor
 from streams.ports import Lease, Output, PositionLostError, Record
 from streams.topics import OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, dead_letter, partition_of
 from tests.unit.executor.memory import PARTITIONS, Broker, MemoryLeases, MemoryLog, MemoryReader, TestClock
@@ -59,8 +60,8 @@ def near(tmp_path: Path) -> tuple[Surroundings, Broker, MemoryLeases, TestClock]
     broker, clock = Broker(), TestClock()
     log, leases = MemoryLog(broker), MemoryLeases(clock)
     tails = [Tail(MemoryReader(broker), topic) for topic in (ORDERS_COMMANDS, ORDERS_EVENTS, OPERATOR_CONTROL)]
-    watch = ControlWatch(log, tails[2], clock, 1000, lambda: None)
-    around = Surroundings(config(tmp_path), log, tails[0], tails[1], watch, HaltFile(tmp_path), leases, clock)
+    watch = ControlWatch(log, tails[2], clock, AnyAuthor(), 1000, lambda: None)
+    around = Surroundings(config(tmp_path), log, tails[0], tails[1], watch, HaltFile(tmp_path), leases, clock, AnyAuthor())
     return around, broker, leases, clock
 
 

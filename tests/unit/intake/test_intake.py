@@ -15,6 +15,7 @@ from streams.agents.sequencer.tail import read_tail
 from streams.agents.sequencer.writer import JournalWriter
 from streams.domain.errors import RefusedError
 from streams.domain.intake.acceptance import Acceptance
+from streams.gateways.signing import AnyAuthor
 from streams.ports import Lease, Output, Record
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_LEDGER, PORTFOLIO_JOURNAL, dead_letter
 from tests.unit.intake.fakes import HandClock, MemoryLeases, MemoryLog
@@ -48,7 +49,7 @@ class Desk:
         leases.rows[lease.resource] = (lease.owner, lease.epoch, self.clock.boot + 5_000)
         ownership = Ownership(leases, self.clock, lease, self.clock.boot, 5_000)
         self.writer = writer = JournalWriter(self.log, ownership, self.clock, acceptance, 1, end, 60_000, lambda: None)
-        intake = Intake(1, CONFIG, self.log, writer, self.clock, acceptance)
+        intake = Intake(1, CONFIG, self.log, writer, self.clock, AnyAuthor(), acceptance)
         await intake.begin()
         return intake
 

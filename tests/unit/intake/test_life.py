@@ -10,6 +10,7 @@ from streams.agents.sequencer.agent import Sequencer
 from streams.agents.sequencer.config import SequencerConfig
 from streams.agents.sequencer.shard import ShardSequencer
 from streams.domain.errors import InvariantError, UnreachableError
+from streams.gateways.signing import AnyAuthor
 from streams.ports import Output, PositionLostError, Record
 from streams.topics import PORTFOLIO_JOURNAL
 from tests.unit.intake.fakes import HandClock, MemoryLeases, MemoryLog
@@ -61,7 +62,7 @@ class House:
         return self.reader
 
     def shard(self) -> ShardSequencer:
-        return ShardSequencer(0, CONFIG, self.open_log, self.open_reader, self.leases, self.clock, "me")
+        return ShardSequencer(0, CONFIG, self.open_log, self.open_reader, self.leases, self.clock, AnyAuthor(), "me")
 
     def kinds(self) -> list[str]:
         return [type(message).__name__ for message in self.log.messages()]
@@ -161,14 +162,14 @@ async def test_a_faster_owner_is_left_alone():
 async def test_one_shard_that_cannot_go_on_ends_the_process():
     house = House()
     house.log.put(Output(PORTFOLIO_JOURNAL, b"0", b"{", (("ce_type", b"trimtab.journal.positions.v1"),), 0))
-    sequencer = Sequencer(SequencerConfig(shards=2), house.open_log, house.open_reader, house.leases, house.clock)
+    sequencer = Sequencer(SequencerConfig(shards=2), house.open_log, house.open_reader, house.leases, house.clock, AnyAuthor())
     with pytest.raises(InvariantError, match="unreadable"):
         await sequencer.run()
 
 
 async def test_all_shards_stop_together():
     house = House()
-    sequencer = Sequencer(SequencerConfig(shards=2), house.open_log, house.open_reader, house.leases, house.clock)
+    sequencer = Sequencer(SequencerConfig(shards=2), house.open_log, house.open_reader, house.leases, house.clock, AnyAuthor())
     async with alive(sequencer) as task:
         await until(lambda: len(house.leases.rows) == 2)
     assert task.exception() is None

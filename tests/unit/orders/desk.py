@@ -55,7 +55,7 @@ _F = TypeVar("_F")
 
 def authority(stop: StopKind | None = None, **changes: Any) -> AccountAuthority:
     """What operators allow in these stories: everything, unless told otherwise."""
-    return replace(AccountAuthority("main", LIMITS, stop), **changes)
+    return replace(AccountAuthority("main", "0" * 32, limits=LIMITS, stop=stop), **changes)
 
 
 def place(decision: int = 1, ordinal: int = 0, **changes: Any) -> PlaceOrder:
@@ -175,9 +175,9 @@ class Desk:
         self.tell_time()
         self.allow()
 
-    def command(self, command: PlaceOrder | CancelOrder, offset: int | None = None, trusted: bool = True) -> str:
+    def command(self, command: PlaceOrder | CancelOrder, offset: int | None = None) -> str:
         at = self.state.books.commands_next_offset if offset is None else offset
-        self.put(CommandRead, command=command, offset=at, trusted=trusted)
+        self.put(CommandRead, command=command, offset=at)
         return command.command_id
 
     def read_back(self, command: str, attempt: int = 1) -> tuple[Effect, ...]:

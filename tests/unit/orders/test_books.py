@@ -114,6 +114,7 @@ def test_given_a_refused_command_of_another_incarnation_then_the_mark_stays() ->
     assert len(table.said(CommandNotAdmitted)) == 1
     assert table.state.books.answered["main"].decision_number == 7
     table.halt_file = None
+    table.allow(incarnation="1" * 32)
     table.command(place(1, incarnation="1" * 32))
     assert table.state.books.answered["main"].incarnation == "1" * 32
 

@@ -430,12 +430,6 @@ def test_given_a_command_that_must_not_be_admitted_then_it_is_answered_with_the_
     assert table.said(CommandNotAdmitted)[0].cause == cause
 
 
-def test_given_an_untrusted_author_then_not_even_a_cancel_is_admitted() -> None:
-    table = desk()
-    table.command(place(), trusted=False)
-    assert table.said(CommandNotAdmitted)[0].cause == "unsigned"
-
-
 def test_given_too_many_open_commands_then_the_next_is_refused() -> None:
     table = desk(rules=replace(desk().state.rules, commands_max=1))
     table.command(place(1))

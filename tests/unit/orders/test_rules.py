@@ -206,5 +206,7 @@ def test_given_maintenance_and_limits_then_they_reach_their_account() -> None:
     assert for_account(state, "alice", "sim").maintenance == ((10, 20),)
     assert for_account(state, "alice", "sim").limits is LIMITS
     assert for_account(state, "bob", "other").maintenance == ()
-    key = KeyTrusted(scope="all", at_ms=1, who="t", key_id="k", public_key="p", valid_from_ms=0, valid_until_ms=1)
+    key = KeyTrusted(
+        scope="all", at_ms=1, who="t", key_id="k", purpose="control", public_key="p", valid_from_ms=0, valid_until_ms=1
+    )
     assert fold(state, key) == state

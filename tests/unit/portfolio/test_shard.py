@@ -128,7 +128,16 @@ def test_events_of_portfolios_and_accounts_that_live_elsewhere_change_nothing():
 
     story.control(targets("elsewhere"))
     story.control(
-        KeyTrusted(scope="all", at_ms=START_MS, who="op", key_id="k1", public_key="x", valid_from_ms=0, valid_until_ms=START_MS)
+        KeyTrusted(
+            scope="all",
+            at_ms=START_MS,
+            who="op",
+            key_id="k1",
+            purpose="control",
+            public_key="x",
+            valid_from_ms=0,
+            valid_until_ms=START_MS,
+        )
     )
     story.opened("other-main", "other", {"BTC": Decimal(1)})
 
