@@ -23,7 +23,7 @@ from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.kafka_admin import Floors, require_topics
 from streams.gateways.signing import signer_of, verifier_of
-from streams.ports import FoldFactory, FoldSpec, Signer
+from streams.ports import NO_CRASH_POINTS, CrashPoints, FoldFactory, FoldSpec, Signer
 from streams.settings import KeyPair, Settings, secret
 from streams.topics import ORDERS_EVENTS, partitions_of, topics_of
 
@@ -159,6 +159,7 @@ def _executor(settings: Settings, instance: str) -> int:
 
     async def build(stack: AsyncExitStack) -> Agent:
         connection = settings.kafka.connection()
+        points = _crash_points(settings)
         leases = await stack.enter_async_context(PostgresLeases(settings.database.lease_dsn()))
         profiles = {name: VenueProfile(name, venue.dialect, venue.urls or None) for name, venue in settings.venues.items()}
         budgets = {
@@ -171,6 +172,7 @@ def _executor(settings: Settings, instance: str) -> int:
                 Credentials(*_key_pair(f"accounts.{name}.trade", account.trade)),
                 SystemClock(),
                 budgets[account.venue],
+                points,
             )
             for name, account in settings.accounts.items()
         }
@@ -186,7 +188,7 @@ def _executor(settings: Settings, instance: str) -> int:
             opening_gap_ms=settings.opening_gap_ms,
         )
         log_ = await _log(settings, stack)
-        return Executor(config, log_, lambda: KafkaReader(connection), leases, trading, SystemClock(), verifier)
+        return Executor(config, log_, lambda: KafkaReader(connection), leases, trading, SystemClock(), verifier, points=points)
 
     return _serve(build)
 
@@ -313,6 +315,15 @@ async def _budget(settings: Settings, stack: AsyncExitStack, profile: "VenueProf
     pauses = PostgresPauses(settings.database.lease_dsn())
     stack.push_async_callback(pauses.close)
     return RequestBudget(profile.name, SystemClock(), profile.capabilities.weight_per_minute, share, pauses)
+
+
+def _crash_points(settings: Settings) -> CrashPoints:
+    """What a test harness asked for; nothing in production (the settings refuse it there)."""
+    if settings.crash_points is None:
+        return NO_CRASH_POINTS
+    from streams.gateways.crash_points import ArmedCrashPoints
+
+    return ArmedCrashPoints(settings.crash_points)
 
 
 def _key_pair(where: str, pair: KeyPair) -> tuple[str, str]:

@@ -235,6 +235,7 @@ class Settings(BaseSettings):
     shards: int = Field(default=8, ge=1, le=1024)
     heartbeat_ms: Milliseconds = 1000
     opening_gap_ms: Milliseconds = 5000  # between the two equal snapshots that open an account
+    crash_points: Path | None = None  # where a test harness arms crash points; refused unless dev
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     kafka: KafkaSettings = KafkaSettings()
@@ -266,6 +267,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         problems = [*self._account_problems(), *self._portfolio_problems()]
+        if self.crash_points is not None and not self.dev:
+            problems.append("crash_points: for tests alone, they end and pause the process; remove it (or say dev = true)")
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -1,7 +1,7 @@
 """The port TradingVenue over ccxt: the only code that can send an order.
 
 ccxt is used as it is: it builds, signs and sends; nothing of it retries, throttles or chooses a time. The timestamp of a
-request is the caller's, set for this call alone. A last permit is asked for after signing, when only the bytes are missing.
+request is the caller's, set for this call alone. A last permit is asked for when only the bytes are missing (`venue_request`).
 Replies come back as facts with the venue's own exact text; a reply that cannot be read is a fact as well.
 """
 
@@ -11,7 +11,6 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -30,7 +29,8 @@ from streams.gateways import venue_orders as words
 from streams.gateways.venue_budget import PausedError, RequestBudget
 from streams.gateways.venue_client import Credentials, facts_of, make_client, signed_at
 from streams.gateways.venue_profile import VenueProfile
-from streams.ports import Clock, KeyRights
+from streams.gateways.venue_request import NotPermittedError, connection_traces, sending
+from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, KeyRights
 
 log = logging.getLogger("trimtab.venue")
 
@@ -38,18 +38,17 @@ PAGES_MAX = 20
 _REFUSALS = frozenset({venue_client.Failure.REFUSED, venue_client.Failure.AUTHENTICATION, venue_client.Failure.CERTIFICATE})
 _NO_BYTES = frozenset({venue_client.Failure.UNREACHABLE, venue_client.Failure.CERTIFICATE})
 
-_permit: ContextVar[Callable[[], None] | None] = ContextVar("permit", default=None)
-
-
-class _NotPermittedError(Exception):
-    """The last check before the bytes said no."""
-
 
 class CcxtTrading:
     """One account at one venue, with the key that may trade."""
 
     def __init__(
-        self, profile: VenueProfile, credentials: Credentials, clock: Clock, budget: RequestBudget | None = None
+        self,
+        profile: VenueProfile,
+        credentials: Credentials,
+        clock: Clock,
+        budget: RequestBudget | None = None,
+        points: CrashPoints = NO_CRASH_POINTS,
     ) -> None:
         self.dialect = profile.dialect
         self._profile = profile
@@ -57,9 +56,10 @@ class CcxtTrading:
         self._budget = budget or RequestBudget(profile.name, clock, profile.capabilities.weight_per_minute)
         self._client: Any = make_client(profile, credentials, False, self._budget)
         self._order_limits: Mapping[str, int] = {}
+        self._points = points
+        self._client.trace_configs = connection_traces(points)
         self._symbols: dict[str, str] = {}
         self._venue_time: tuple[int, int] | None = None
-        _guard_bytes(self._client)
 
     async def open(self, symbols: Sequence[str]) -> None:
         """See the port."""
@@ -111,15 +111,11 @@ class CcxtTrading:
     async def cancel(self, request: CancelRequest, permit: Callable[[], None]) -> VenueReply:
         """See the port."""
         params = {"recvWindow": request.window_ms}
-        reply = await self._send(
+        return await self._send(
             permit,
             request.timestamp_ms,
             lambda: self._client.cancel_order(request.venue_order_id, request.symbol, params),
         )
-        if reply.failure is Failure.NOT_CONNECTED:
-            # aiohttp sends an idempotent method again when a kept connection drops: the first bytes may have arrived.
-            return replace(reply, failure=Failure.NO_REPLY)
-        return reply
 
     async def order(self, symbol: str, client_order_id: str) -> OrderView | None:
         """See the port."""
@@ -185,16 +181,17 @@ class CcxtTrading:
     async def _send(
         self, permit: Callable[[], None], timestamp_ms: int, call: Callable[[], Awaitable[Mapping[str, Any]]]
     ) -> VenueReply:
-        token = _permit.set(permit)
-        try:
-            with signed_at(timestamp_ms, effect=True):
-                reply = await call()
-            order = words.order_view(reply.get("info"), self._symbols)
-            return VenueReply(http_status=200, order=order, retry_after_ms=self._orders_used_up_ms(timestamp_ms))
-        except Exception as error:  # noqa: BLE001  whatever happens to a request is a fact, and the protocol judges it
-            return _reply_of(error)
-        finally:
-            _permit.reset(token)
+        with sending(permit, self._points) as request:
+            try:
+                with signed_at(timestamp_ms, effect=True):
+                    reply = await call()
+                order = words.order_view(reply.get("info"), self._symbols)
+                return VenueReply(http_status=200, order=order, retry_after_ms=self._orders_used_up_ms(timestamp_ms))
+            except Exception as error:  # noqa: BLE001  whatever happens to a request is a fact, and the protocol judges it
+                told = _reply_of(error)
+                if told.failure is Failure.NOT_CONNECTED and request.written:
+                    return replace(told, failure=Failure.NO_REPLY)
+                return told
 
     async def _learn_limits(self, listed: str) -> None:
         info = await self._ask("exchange information", lambda: self._client.public_get_exchangeinfo({"symbols": listed}))
@@ -246,24 +243,8 @@ class CcxtTrading:
         return UnreachableError(text) if facts.failure in _NO_BYTES else UnknownOutcomeError(text)
 
 
-def _guard_bytes(client: Any) -> None:
-    """Ask the permit of the running request between signing and sending."""
-    send = client.fetch
-
-    async def fetch(url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-        permit = _permit.get()
-        if permit is not None:
-            try:
-                permit()
-            except Exception as error:
-                raise _NotPermittedError(str(error)) from error
-        return await send(url, method, headers, body)
-
-    client.fetch = fetch
-
-
 def _reply_of(error: Exception) -> VenueReply:
-    if isinstance(error, _NotPermittedError):
+    if isinstance(error, NotPermittedError):
         return VenueReply(failure=Failure.NOT_SENT, text=str(error))
     if isinstance(error, PausedError):
         return VenueReply(failure=Failure.NOT_SENT, text=str(error), retry_after_ms=error.left_ms)

@@ -10,7 +10,7 @@ import logging
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from streams.domain.errors import RefusedError
 from streams.domain.numbers import DECISION
 from streams.gateways.venue_budget import RequestBudget
 from streams.gateways.venue_profile import Credentials, VenueProfile
+from streams.gateways.venue_request import CheckedRequest
 
 __all__ = ["Credentials", "Failure", "VenueFacts", "VenueProfile", "facts_of", "make_client", "redact", "signed_at"]
 
@@ -151,6 +152,7 @@ class _StrictClient:
     weight_of_cost: Decimal
     orders_counted: dict[str, int]
     frame_tap: "Callable[[Any, Any], Any] | None" = None
+    trace_configs: Sequence[aiohttp.TraceConfig] = ()
 
     def nonce(self) -> int:
         """The request's timestamp: as set by `signed_at`, else ccxt's clock."""
@@ -183,7 +185,9 @@ class _StrictClient:
             self.tcp_connector = aiohttp.TCPConnector(
                 ssl=self.ssl_context, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=DNS_TTL_S
             )
-            self.session = aiohttp.ClientSession(connector=self.tcp_connector)
+            self.session = aiohttp.ClientSession(
+                connector=self.tcp_connector, request_class=CheckedRequest, trace_configs=list(self.trace_configs)
+            )
         super().open(lazy)  # pyright: ignore[reportAttributeAccessIssue]
 
     def client(self, url: str) -> Any:

@@ -91,3 +91,12 @@ def test_a_named_file_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TRIMTAB_CONFIG", str(tmp_path / "absent.toml"))
     with pytest.raises(RefusedError, match="does not exist"):
         settings.load()
+
+
+def test_crash_points_are_refused_where_money_is(file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """4.1: a no-op in production."""
+    monkeypatch.setenv("TRIMTAB_CRASH_POINTS", str(tmp_path))
+    assert settings.load().crash_points == tmp_path
+    file.write_text(GOOD.replace("dev = true", "dev = false", 1))
+    with pytest.raises(RefusedError, match="crash_points: for tests alone"):
+        settings.load()

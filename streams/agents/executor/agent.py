@@ -14,7 +14,7 @@ from streams.agents.executor.owner import AccountOwner
 from streams.agents.executor.surroundings import Stamp, Surroundings
 from streams.agents.executor.tail import Tail
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
-from streams.ports import Clock, LeaseStore, Log, LogReader, TradingVenue, Verifier
+from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, LeaseStore, Log, LogReader, TradingVenue, Verifier
 from streams.topics import OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS
 
 log = logging.getLogger("trimtab.executor")
@@ -41,6 +41,7 @@ class Executor:
         clock: Clock,
         verifier: Verifier,
         stamp: Stamp | None = None,
+        points: CrashPoints = NO_CRASH_POINTS,
     ) -> None:
         missing = [account.account for account in config.accounts if account.account not in venues]
         if missing:
@@ -66,6 +67,7 @@ class Executor:
             clock=clock,
             verifier=verifier,
             stamp=stamp,
+            points=points,
         )
         self._owners: list[AccountOwner] = []
         self._stopped = asyncio.Event()

@@ -10,7 +10,7 @@ from streams.agents.executor.surroundings import Surroundings
 from streams.agents.executor.takeover import Past, Watch, announce, claim, read_past, resource_of, with_texts
 from streams.agents.executor.tenure import LostError, Tenure
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
-from streams.ports import Lease, LeaseUnreachableError, TradingVenue
+from streams.ports import Lease, LeaseUnreachableError, Point, TradingVenue
 
 log = logging.getLogger("trimtab.executor")
 
@@ -100,6 +100,7 @@ class AccountOwner:
             raise LostError(f"epoch {claimed.epoch} was overtaken")
         settled = Past(await with_texts(self._near, settled.books), settled.next_offset, settled.checkpointed)
         log.info("account %s is owned under epoch %d with %d open commands", account, claimed.epoch, len(settled.books.orders))
+        self._near.points.reach(Point.PAST_READ)
         self._tenure = tenure
         if self._stopped.is_set():
             tenure.stop()
@@ -116,6 +117,7 @@ class AccountOwner:
             )
 
     async def _release(self, epoch: int) -> None:
+        self._near.points.reach(Point.BEFORE_RELEASE)
         try:
             await self._near.leases.release(resource_of(self._account.account), self._near.config.owner, epoch)
         except LeaseUnreachableError as error:

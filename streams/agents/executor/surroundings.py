@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from streams.agents.executor.config import ExecutorConfig
 from streams.agents.executor.control import ControlWatch, HaltFile
 from streams.agents.executor.tail import Tail
-from streams.ports import Clock, LeaseStore, Log, Verifier
+from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, LeaseStore, Log, Verifier
 
 Stamp = Callable[[str, str, int], None]
 """(stage, command id, monotonic ns): where a command is on its way. Stages: command_received, intent_acked,
@@ -27,3 +27,4 @@ class Surroundings:
     clock: Clock
     verifier: Verifier
     stamp: Stamp | None = None
+    points: CrashPoints = NO_CRASH_POINTS

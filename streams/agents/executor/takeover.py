@@ -16,7 +16,7 @@ from streams.agents.executor.surroundings import Surroundings
 from streams.domain.errors import InvariantError
 from streams.domain.orders.books import Books, evolve
 from streams.domain.orders.checkpoint import restore, with_command, without_commands
-from streams.ports import Lease, PositionLostError, Record
+from streams.ports import Lease, Point, PositionLostError, Record
 from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
 
 log = logging.getLogger("trimtab.executor")
@@ -95,6 +95,7 @@ async def claim(near: Surroundings, account: str, lease: Lease | None, past: Pas
     seen = lease.epoch if lease is not None else None
     if not await near.leases.take(resource_of(account), config.owner, seen, epoch, config.lease_ttl_ms):
         return None
+    near.points.reach(Point.LEASE_TAKEN)
     return Claim(epoch, asked_wall_ms, asked_boot_ms)
 
 
@@ -103,6 +104,7 @@ async def announce(near: Surroundings, account: str, claimed: Claim, past: Past)
     event = OwnerStarted(account=account, epoch=claimed.epoch, at_ms=near.clock.wall_ms(), owner=near.config.owner)
     ce_id, output = event_output(event)
     await near.log.append(output)
+    near.points.reach(Point.OWNER_STARTED)
     partition = partition_of(account.encode(), await near.log.partitions(ORDERS_EVENTS))
     end = await near.log.end_offset(ORDERS_EVENTS, partition)
     records = await near.log.read(ORDERS_EVENTS, partition, past.next_offset, end)

@@ -12,7 +12,15 @@ from typing import Any
 
 from schemas.codec import DecodeError, decode
 from schemas.envelope import Envelope
-from schemas.orders import CancelIntended, CancelOrder, ExecutionEvent, OrderIntended, OwnerStarted, PlaceOrder
+from schemas.orders import (
+    AttemptEvent,
+    CancelIntended,
+    CancelOrder,
+    ExecutionEvent,
+    OrderIntended,
+    OwnerStarted,
+    PlaceOrder,
+)
 from streams.agents.deadletter import Few, dead_letter_of
 from streams.agents.executor import looking
 from streams.agents.executor.config import AccountConfig
@@ -51,7 +59,7 @@ from streams.domain.orders.stimuli import (
     Ticked,
     VenueTimeRead,
 )
-from streams.ports import LeaseUnreachableError, PositionLostError, Record, TradingVenue, UntrustedError
+from streams.ports import LeaseUnreachableError, Point, PositionLostError, Record, TradingVenue, UntrustedError
 from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
 
 log = logging.getLogger("trimtab.executor")
@@ -190,9 +198,11 @@ class Tenure:
             case Publish():
                 self._publish(effect.event)
             case SendOrder():
+                self._near.points.reach(Point.BEFORE_REQUEST)
                 self._requests += 1
                 self._spawn(self._send_order(effect))
             case SendCancel():
+                self._near.points.reach(Point.BEFORE_REQUEST)
                 self._requests += 1
                 self._spawn(self._send_cancel(effect))
             case LookUp():
@@ -206,13 +216,19 @@ class Tenure:
 
     def _publish(self, event: ExecutionEvent) -> "asyncio.Future[int]":
         command_id = getattr(event, "command_id", "")
+        intends = isinstance(event, OrderIntended | CancelIntended)
         ce_id, output = event_output(event, self._traces.get(command_id, ""))
+        if intends:
+            self._near.points.reach(Point.BEFORE_INTENT)
         ack = asyncio.ensure_future(self._near.log.append_nowait(output))
         ack.add_done_callback(self._acknowledged)
-        if isinstance(event, OrderIntended | CancelIntended):
+        if intends:
             self._intents[ce_id] = (event.command_id, event.attempt)
-            if self._near.stamp is not None:
-                ack.add_done_callback(lambda _: self._stamp("intent_acked", command_id))
+            ack.add_done_callback(lambda _: self._stamp("intent_acked", command_id))
+            ack.add_done_callback(lambda _: self._near.points.reach(Point.INTENT_DURABLE))
+            self._near.points.reach(Point.INTENT_APPENDED)
+        elif isinstance(event, AttemptEvent):
+            self._near.points.reach(Point.EVENT_APPENDED)
         if self._state is not None and command_id not in self._state.books.orders:
             self._traces.pop(command_id, None)
         return ack
@@ -223,6 +239,7 @@ class Tenure:
 
     def _write_checkpoint(self) -> None:
         assert self._state is not None
+        self._near.points.reach(Point.BEFORE_CHECKPOINT)
         next_offset = self._near.events.next_offset(self._account.account)
         message = checkpoint(self._state.books, self._near.config.owner, self._near.clock.wall_ms(), next_offset)
         self._spawn(self._point(self._publish(message)))
@@ -231,6 +248,7 @@ class Tenure:
         offset = await ack
         if offset < 0:
             return
+        self._near.points.reach(Point.CHECKPOINT_DURABLE)
         try:
             await self._near.leases.point(
                 resource_of(self._account.account), self._near.config.owner, self.claimed.epoch, offset
@@ -288,6 +306,7 @@ class Tenure:
         intent = self._intents.pop(ce_id, None)
         if intent is not None:
             self._stamp("intent_read_back", intent[0])
+            self._near.points.reach(Point.INTENT_READ_BACK)
             self._inbox.put(IntentReadBack, command_id=intent[0], attempt=intent[1])
 
     async def _take_command(self, record: Record) -> None:
@@ -315,6 +334,7 @@ class Tenure:
         if envelope.traceparent:
             self._traces[command.command_id] = envelope.traceparent
         self._stamp("command_received", command.command_id)
+        self._near.points.reach(Point.COMMAND_READ)
         await self._inbox.put_when_room(CommandRead, command=command, offset=record.offset)
 
     async def _set_aside(self, record: Record, doubt: UntrustedError) -> None:
@@ -345,6 +365,7 @@ class Tenure:
 
     def _replied(self, effect: SendOrder | SendCancel, reply: VenueReply) -> None:
         self._requests -= 1
+        self._near.points.reach(Point.REPLY_READ)
         self._stamp("replied", effect.command_id)
         self._inbox.put(Replied, command_id=effect.command_id, attempt=effect.attempt, reply=reply)
 

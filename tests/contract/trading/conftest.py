@@ -11,6 +11,7 @@ from streams.gateways.clock import SystemClock
 from streams.gateways.venue import CcxtTrading
 from streams.gateways.venue_client import Credentials
 from streams.gateways.venue_profile import VenueProfile
+from streams.ports import NO_CRASH_POINTS, CrashPoints
 from streams.simulator.server import Server
 from streams.simulator.settings import SimulatorSettings
 
@@ -25,13 +26,19 @@ SETTINGS = {
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def trading(port: int, key: tuple[str, str] = ("sim-alice", "sim-alice-secret"), timeout_ms: int = 5000) -> CcxtTrading:
+def trading(
+    port: int,
+    key: tuple[str, str] = ("sim-alice", "sim-alice-secret"),
+    timeout_ms: int = 5000,
+    points: CrashPoints = NO_CRASH_POINTS,
+) -> CcxtTrading:
     urls = {
         "rest": f"http://127.0.0.1:{port}",
         "stream": f"ws://127.0.0.1:{port}/stream/ws",
         "ws_api": f"ws://127.0.0.1:{port}/ws-api/v3",
     }
-    return CcxtTrading(VenueProfile("sim", "binance", urls, timeout_ms=timeout_ms), Credentials(*key), SystemClock())
+    profile = VenueProfile("sim", "binance", urls, timeout_ms=timeout_ms)
+    return CcxtTrading(profile, Credentials(*key), SystemClock(), points=points)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from streams.domain.errors import RefusedError, UnknownOutcomeError, Unreachable
 from streams.domain.orders.outcome import Failure, Proof, Standing, VenueReply, judge
 from streams.domain.orders.stimuli import CancelRequest, OrderRequest
 from streams.gateways.venue import CcxtTrading
+from streams.ports import Point
 from streams.simulator.server import Server
 from streams.simulator.settings import SimulatorSettings
 from tests.contract.trading.conftest import SETTINGS, SYMBOLS, liar, trading
@@ -187,6 +188,49 @@ async def test_given_a_connection_that_breaks_after_the_request_then_the_order_i
     assert (reply.failure, proof(reply)) == (Failure.NO_REPLY, Proof.UNKNOWN)
 
 
+async def test_given_a_venue_that_redirects_or_drops_a_kept_connection_then_nothing_is_sent_again(venue_server: Server) -> None:
+    """1.2, 2.1: ONE request; the library under ours follows redirects, and repeats a cancel on a new connection."""
+    asked: list[str] = []
+
+    async def orders(request: web.Request) -> web.StreamResponse:
+        asked.append(request.method)
+        await request.read()
+        if request.method == "POST":
+            return web.Response(status=307, headers={"location": str(request.url)})
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    async with liar(venue_server, orders) as port:
+        venue = trading(port)
+        await venue.open(SYMBOLS)
+        now = await venue.time_ms()
+        placed = await venue.place(request(now), allowed)
+        canceled = await venue.cancel(CancelRequest(OURS, "1", "BTC/USDT", now, 2000), allowed)
+        await venue.close()
+    assert asked == ["POST", "DELETE"]
+    assert (proof(placed), proof(canceled)) == (Proof.UNKNOWN, Proof.UNKNOWN)
+
+
+async def test_given_a_cold_connection_then_the_permit_is_asked_for_when_it_stands(venue_server: Server) -> None:
+    """2.1: nothing of ours waits between the last check and the bytes, a new connection neither."""
+    steps: list[str] = []
+
+    class Points:
+        def reach(self, point: Point) -> None:
+            steps.append(point.value)
+
+    venue = trading(venue_server.port, points=Points())
+    await venue.open(SYMBOLS)
+    now = await venue.time_ms()
+    await venue._client.session.connector.close()
+    venue._client.session = None
+    reply = await venue.place(request(now), lambda: steps.append("permit"))
+    await venue.close()
+    assert proof(reply) is Proof.ACCEPTED
+    assert steps == ["in_connect", "before_check", "permit", "after_check", "half_written", "request_written"]
+
+
 async def test_given_a_reply_that_does_not_come_then_the_order_is_unknown_in_time(venue_server: Server) -> None:
     async def orders(request: web.Request) -> web.StreamResponse:
         await released.wait()
@@ -205,7 +249,7 @@ async def test_given_a_reply_that_does_not_come_then_the_order_is_unknown_in_tim
     assert (reply.failure, proof(reply)) == (Failure.NO_REPLY, Proof.UNKNOWN)
 
 
-async def test_given_a_venue_that_is_gone_then_an_order_was_provably_not_sent_and_a_cancel_was_not() -> None:
+async def test_given_a_venue_that_is_gone_then_order_and_cancel_were_provably_not_sent() -> None:
     async with Server(SimulatorSettings.model_validate(SETTINGS)) as server:
         venue = trading(server.port)
         await venue.open(SYMBOLS)
@@ -216,7 +260,7 @@ async def test_given_a_venue_that_is_gone_then_an_order_was_provably_not_sent_an
         await venue.time_ms()
     await venue.close()
     assert (placed.failure, proof(placed)) == (Failure.NOT_CONNECTED, Proof.UNREACHABLE)
-    assert proof(canceled) is Proof.UNKNOWN
+    assert (canceled.failure, proof(canceled)) == (Failure.NOT_CONNECTED, Proof.UNREACHABLE)
 
 
 async def test_given_a_key_without_the_right_then_it_says_so(venue_server: Server) -> None:
