@@ -1,5 +1,6 @@
 """Commands to trade, and everything execution saw while carrying them out."""
 
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -364,11 +365,33 @@ class OpenCommand(Part):
     state: str
 
 
+class EndedOrder(Part):
+    """An order that ended a while ago, with the venue's trade ids of its fills: a late fill finds its home by it."""
+
+    command_id: Id
+    portfolio: Name
+    symbol: Symbol
+    attempt: Attempt
+    client_order_id: ClientOrderId
+    venue_order_id: Text | None = None
+    side: Side | None = None
+    trade_ids: tuple[Text, ...] = ()
+    filled_base: Holding = Decimal(0)
+
+
+class OpenFlow(Part):
+    """A flow that nobody has classified yet; `amount` is signed."""
+
+    asset: Asset
+    amount: Amount
+
+
 class ExecutorCheckpoint(ExecutionEvent):
     """All that an owner must know to go on, so that start-up does not grow with history.
 
-    `totals` is what the account should hold by its fills; `turnover_quote` what it traded in each minute of the last day, by
-    the minute's start in UTC milliseconds.
+    `totals` is what the account should hold by its opening, fills and flows; `turnover_quote` what it traded in each minute of
+    the last day, by the minute's start in UTC milliseconds; `flows_seen` the venue time of each flow of the last weeks; up to
+    `reconciled_ms` (venue time) the account's own trades were compared with the books.
     """
 
     TYPE: ClassVar[str] = "orders.executor-checkpoint"
@@ -378,6 +401,11 @@ class ExecutorCheckpoint(ExecutionEvent):
     client_order_ids_unexpired: tuple[ClientOrderId, ...]
     answered: dict[Name, AnsweredUpTo]
     halts: dict[Id, Text] = {}
+    opened_at_ms: Count = 0
+    reconciled_ms: Count = 0
+    ended: tuple[EndedOrder, ...] = ()
+    flows_open: dict[Text, OpenFlow] = {}
+    flows_seen: dict[Text, TimeMs] = {}
     totals: dict[Asset, Amount] = {}
     turnover_quote: dict[str, Holding] = {}
     commands_next_offset: Count

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     QUARANTINED = "quarantined"
     HALTED = "halted"
     WAITING_OPENING = "waiting_opening"
+    UNCLASSIFIED_FLOW = "unclassified_flow"
     NO_TARGETS = "no_targets"
     NO_RULES = "no_rules"
     NO_PRICE = "no_price"

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "keys": ("streams.cli.keys", "Make, show and rotate the keys that sign commands and control events."),
     "halt": ("streams.cli.control", "Stop new orders within a scope at once."),
     "resume": ("streams.cli.control", "Lift halts by name."),
+    "flows": ("streams.cli.flows", "Money that moved without an order of ours, and what it was."),
     "topics": ("streams.cli.contracts", "Create and check topics."),
     "contracts": ("streams.cli.contracts", "Write and check the published schemas."),
     "db": ("streams.cli.database", "Migrate, rebuild and dump the database."),

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from streams.domain.ledger.projection import Change, Head
-from streams.domain.orders.outcome import OrderView, TradeView, VenueReply
+from streams.domain.orders.outcome import FlowView, OrderView, TradeView, VenueReply
 from streams.domain.orders.stimuli import CancelRequest, OrderRequest
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -518,6 +518,10 @@ class TradingVenue(Protocol):
 
     async def last_trades(self, symbol: str, count: int) -> Sequence[TradeView]:
         """The account's newest own trades in a symbol, `count` at most."""
+        ...
+
+    async def flows(self, since_ms: int) -> Sequence[FlowView]:
+        """Deposits and withdrawals of the account from `since_ms` on (venue time), as far as they moved money."""
         ...
 
     async def totals(self) -> Mapping[str, Decimal]:

@@ -109,6 +109,16 @@ def resume(scope: str, halt_ids: tuple[str, ...], why: str) -> None:
     click.echo(f"resumed {scope}: {', '.join(named)}")
 
 
+def spoken(why: str) -> dict[str, Any]:
+    """Who says it, when and why: what every control event carries."""
+    return {"at_ms": _now_ms(), "who": _who(), "why": why}
+
+
+def write_control(checked: Settings, *events: ControlEvent) -> None:
+    """Sign these events and append them to the control topic. Raises RefusedError without a key, UnreachableError."""
+    asyncio.run(_write(checked, events))
+
+
 async def apply_settings(checked: Settings, why: str, *, dry_run: bool = False) -> list[ControlEvent]:
     """Append what the control topic lacks of these settings and return it. Raises RefusedError."""
     async with _ControlTopic(checked) as topic:

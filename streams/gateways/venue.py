@@ -21,7 +21,7 @@ from schemas.orders import OrderType
 from schemas.values import exact, plain
 from streams.domain.errors import RefusedError, TrimtabError, UnknownOutcomeError, UnreachableError
 from streams.domain.numbers import MONEY
-from streams.domain.orders.outcome import NOT_FOUND, Failure, OrderView, TradeView, VenueReply
+from streams.domain.orders.outcome import NOT_FOUND, Failure, FlowView, OrderView, TradeView, VenueReply
 from streams.domain.orders.stimuli import CancelRequest, OrderRequest
 from streams.gateways import venue_binance as accounts
 from streams.gateways import venue_client
@@ -147,6 +147,14 @@ class CcxtTrading:
     async def last_trades(self, symbol: str, count: int) -> Sequence[TradeView]:
         """See the port."""
         return await self._trades_page(symbol, {"limit": count})
+
+    async def flows(self, since_ms: int) -> Sequence[FlowView]:
+        """See the port."""
+        request = {"startTime": since_ms, "limit": accounts.FLOWS_PAGE}
+        deposits = await self._ask("deposits", lambda: self._client.sapi_get_capital_deposit_hisrec(request))
+        withdrawals = await self._ask("withdrawals", lambda: self._client.sapi_get_capital_withdraw_history(request))
+        found = self._read("flows", lambda: accounts.flows(deposits, withdrawals))
+        return [flow for flow in found if flow.venue_time_ms >= since_ms]
 
     async def totals(self) -> Mapping[str, Decimal]:
         """See the port."""

@@ -4,13 +4,20 @@ Values pass untouched, as the text the venue wrote; whether they make sense is d
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
+from schemas.values import exact
 from streams.domain.errors import UnknownOutcomeError
+from streams.domain.numbers import MONEY
+from streams.domain.orders.outcome import FlowView
 from streams.ports import KeyRights
 
 STREAMS_PER_SOCKET = 200
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+FLOWS_PAGE = 1000
+_CREDITED = frozenset({"1", "6"})  # success; credited but cannot withdraw
+_GIVEN_BACK = frozenset({"1", "3", "5"})  # canceled, rejected, failed
 MINUTE_WEIGHT = "REQUEST_WEIGHT"
 _STATUS = {"TRADING": "trading", "CANCEL_ONLY": "cancel_only"}
 
@@ -150,3 +157,28 @@ def _first_level(side: object) -> tuple[object, object]:
     if isinstance(side, list) and side and isinstance(side[0], list) and len(side[0]) >= 2:
         return side[0][0], side[0][1]
     return None, None
+
+
+def flows(deposits: Any, withdrawals: Any) -> list[FlowView]:
+    """Deposits that are credited and withdrawals that took funds. Raises ValueError on what cannot be read or is cut.
+
+    A withdrawal binds and then takes its amount and the fee on top, from when it was asked for; a refused one gives them back.
+    """
+    for page in (deposits, withdrawals):
+        if not isinstance(page, list) or len(page) >= FLOWS_PAGE:
+            raise ValueError("the list of deposits or withdrawals is not whole")
+    found = [_deposit(raw) for raw in deposits if str(raw.get("status")) in _CREDITED]
+    return found + [_withdrawal(raw) for raw in withdrawals if str(raw.get("status")) not in _GIVEN_BACK]
+
+
+def _deposit(raw: Mapping[str, Any]) -> FlowView:
+    at_ms = raw.get("completeTime") or raw.get("insertTime")
+    if not isinstance(at_ms, int):
+        raise ValueError("a deposit without its time")
+    return FlowView(f"deposit/{raw['id']}", str(raw["coin"]), exact(raw.get("amount")), at_ms)
+
+
+def _withdrawal(raw: Mapping[str, Any]) -> FlowView:
+    at = datetime.strptime(str(raw.get("applyTime")), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    taken = MONEY.add(exact(raw.get("amount")), exact(raw.get("transactionFee")))
+    return FlowView(f"withdrawal/{raw['id']}", str(raw["coin"]), MONEY.minus(taken), int(at.timestamp() * 1000) + 999)

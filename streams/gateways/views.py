@@ -83,6 +83,19 @@ class EntryView:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowView:
+    """Money that moved without an order of ours; `classified` is what it was said to be, None while nobody has."""
+
+    at: datetime
+    account: str
+    portfolio: str
+    flow_id: str
+    asset: str
+    amount: Decimal
+    classified: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class HeadView:
     """The newest entry of an account's books."""
 
@@ -169,6 +182,11 @@ async def entries(connection: AsyncConnection, *, limit: int = 20, account: str 
     return await _all(connection, EntryView, query, account=account, limit=limit)
 
 
+async def flows(connection: AsyncConnection, *, limit: int = 50, everything: bool = False) -> Sequence[FlowView]:
+    """Flows, newest first: those that nobody has classified, or all."""
+    return await _all(connection, FlowView, _FLOWS, limit=limit, everything=everything)
+
+
 async def heads(connection: AsyncConnection) -> Sequence[HeadView]:
     """The head of each account's chain."""
     return await _all(connection, HeadView, "SELECT {} FROM ledger.heads ORDER BY account")
@@ -217,6 +235,21 @@ async def summary(connection: AsyncConnection) -> SummaryView:
     )
 
 
+_FLOWS = """
+    SELECT {} FROM (
+        SELECT e.at, e.account, e.portfolio, e.flow_id, coalesce(p.asset, '') AS asset, coalesce(p.amount, 0) AS amount,
+            CASE WHEN e.cause IS NOT NULL THEN e.cause ELSE (
+                SELECT min(c.cause) FROM ledger.entries AS c
+                WHERE c.account = e.account AND c.flow_id = e.flow_id AND c.kind = 'flow_classified'
+            ) END AS classified
+        FROM ledger.entries AS e
+        LEFT JOIN ledger.postings AS p
+            ON p.account = e.account AND p.sequence = e.sequence AND p.at = e.at AND p.ledger_account = 'assets:' || e.account
+        WHERE e.kind = 'flow_observed'
+    ) AS flows
+    WHERE %(everything)s OR classified IS NULL
+    ORDER BY at DESC, account, flow_id LIMIT %(limit)s
+"""
 _SHORTFALL_BP = "SELECT round(10000 * sum(shortfall_quote) / sum(filled_base * price_mid_quote), 4) FROM ledger.order_costs"
 _FEES = """
     SELECT fee_asset, sum(fee_amount) FROM ledger.fills WHERE fee_amount <> 0 AND kind = 'filled'

@@ -15,7 +15,7 @@ from schemas.values import plain
 from streams.matching.amounts import ZERO, exactly
 from streams.matching.book import Book, Level, Match
 from streams.matching.funds import BACKGROUND, FEES, Funds
-from streams.matching.journal import Journal
+from streams.matching.journal import Entry, Journal
 from streams.matching.orders import (
     Fill,
     Kind,
@@ -67,11 +67,11 @@ class Market:
         return self._fees[account]
 
     @exactly
-    def set_balance(self, account: str, asset: str, free: Decimal, now_ms: int) -> None:
-        """Set what an account has free of an asset: money that enters or leaves the venue."""
+    def set_balance(self, account: str, asset: str, free: Decimal, now_ms: int) -> Entry:
+        """Set what an account has free of an asset: money that enters or leaves the venue, as the entry says."""
         change = self.funds.put(account, asset, free)
         locked = self.funds.balance(account, asset).locked
-        self.journal.append(
+        return self.journal.append(
             now_ms,
             "balance_set",
             account=account,

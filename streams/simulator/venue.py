@@ -39,6 +39,7 @@ class Venue:
         self.faults = Faults()
         self.limits = Limits(settings.limits)
         self.latency: LatencySettings = settings.latency
+        self.transfers: list[Entry] = []
         self._now_ms = 0
         self._beat = 0
         self._published = 0
@@ -49,7 +50,7 @@ class Venue:
         for account, account_settings in settings.accounts.items():
             self.market.open_account(account, account_settings.fee_schedule())
             for asset, free in account_settings.balances.items():
-                self.market.set_balance(account, asset, free, self.now_ms())
+                self.transfers.append(self.market.set_balance(account, asset, free, self.now_ms()))
         self.refresh()
 
     def now_ms(self) -> int:
@@ -93,7 +94,7 @@ class Venue:
 
     def set_balance(self, account: str, asset: str, free: Decimal) -> None:
         """Put money in or take it out. Raises KeyError for an unknown account."""
-        self.market.set_balance(account, asset, free, self.now_ms())
+        self.transfers.append(self.market.set_balance(account, asset, free, self.now_ms()))
         self._publish()
 
     def find(self, account: str, symbol: str, order_id: int | None, client_order_id: str | None) -> Order | None:

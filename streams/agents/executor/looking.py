@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
+from streams.domain.orders.books import Books
 from streams.domain.orders.opening import OUR_CLIENT_ID
 from streams.domain.orders.outcome import OrderView, TradeView
 from streams.domain.orders.stimuli import Look, LookUp, Scope, Snapshot
@@ -13,6 +14,10 @@ log = logging.getLogger("trimtab.executor")
 
 STRANGERS_MAX = 10
 HISTORY_TRADES = 50
+AGAIN_MS = 60_000
+"""Trades of the last minute are read again: a venue may show one late."""
+DAY_MS = 24 * 3_600_000
+FLOWS_BACK_MS = 7 * DAY_MS
 
 
 async def look(venue: TradingVenue, wanted: LookUp) -> Look | None:
@@ -58,17 +63,47 @@ async def _search(venue: TradingVenue, wanted: LookUp) -> tuple[OrderView | None
     return None, conclusive
 
 
-async def snapshot(venue: TradingVenue, symbols: Sequence[str], since_ms: int | None) -> Snapshot:
-    """The whole account now; trades from `since_ms` on, or from a second ago. Raises as the venue's reads do."""
+async def snapshot(venue: TradingVenue, symbols: Sequence[str], since_ms: int | None, books: Books) -> Snapshot:
+    """The whole account now; trades from `since_ms` on, or from where `books` were compared last. Raises as reads do."""
     venue_time_ms = await venue.time_ms()
-    since_ms = venue_time_ms - 1000 if since_ms is None else since_ms
+    since_ms = _compared_until(books, venue_time_ms) if since_ms is None else since_ms
+    flows = await venue.flows(max(books.opened_at_ms, venue_time_ms - FLOWS_BACK_MS)) if books.opened else ()
     orders: list[OrderView] = []
     trades: list[TradeView] = []
     totals = await venue.totals()
     for symbol in symbols:
         orders += await venue.open_orders(symbol)
         trades += await venue.trades(symbol, since_ms)
-    return Snapshot(venue_time_ms, since_ms, totals, tuple(orders), tuple(trades))
+    strangers = await _strangers(venue, trades, books) if books.opened else {}
+    return Snapshot(venue_time_ms, since_ms, totals, tuple(orders), tuple(trades), strangers, tuple(flows))
+
+
+def _compared_until(books: Books, venue_time_ms: int) -> int:
+    if not books.opened:
+        return venue_time_ms - 1000
+    since_ms = books.reconciled_ms - AGAIN_MS if books.reconciled_ms else venue_time_ms - DAY_MS
+    return max(books.opened_at_ms, since_ms, venue_time_ms - FLOWS_BACK_MS)
+
+
+async def _strangers(venue: TradingVenue, trades: Sequence[TradeView], books: Books) -> dict[str, str]:
+    """The client ids of some orders behind trades that no order of ours explains, by venue order id.
+
+    An order of ours whose venue id is not known yet explains itself when it is found: nothing is asked for its symbol.
+    """
+    undecided = {order.symbol for order in books.orders.values() if order.venue_order_id is None}
+    known = {order.venue_order_id for order in (*books.orders.values(), *books.ended.values())}
+    seen = {flow_id for flow_id in books.flows_seen if flow_id.startswith("trade/")}
+    asked: dict[str, str] = {}
+    for trade in trades:
+        counted = any(flow_id.startswith(f"trade/{trade.symbol}/{trade.trade_id}/") for flow_id in seen)
+        if trade.venue_order_id in known or trade.venue_order_id in asked or trade.symbol in undecided or counted:
+            continue
+        if len(asked) == STRANGERS_MAX:
+            break
+        order = await venue.order_by_venue_id(trade.symbol, trade.venue_order_id)
+        if order is not None:
+            asked[trade.venue_order_id] = order.client_order_id
+    return asked
 
 
 async def our_past(venue: TradingVenue, symbols: Sequence[str]) -> frozenset[str]:

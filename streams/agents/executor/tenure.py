@@ -403,13 +403,13 @@ class Tenure:
             opened, pause_ms = self._state.books.opened, config.reconcile_every_ms
             asked_boot_ms = self._near.clock.boot_ms()
             try:
-                taken = await looking.snapshot(self._venue, self._account.symbols, since_ms)
+                taken = await looking.snapshot(self._venue, self._account.symbols, since_ms, self._state.books)
             except _VENUE_ERRORS as error:
                 log.warning("account %s: no snapshot: %s", self._account.account, error)
                 pause_ms = 2000
             else:
                 self._inbox.put(SnapshotRead, snapshot=taken, asked_boot_ms=asked_boot_ms)
-                since_ms = taken.venue_time_ms - (60_000 if opened else 0)
+                since_ms = taken.venue_time_ms - (looking.AGAIN_MS if opened else 0)
                 if not opened:
                     pause_ms = config.opening_gap_ms + 50
             await asyncio.sleep(pause_ms / 1000)

@@ -9,15 +9,18 @@ from dataclasses import dataclass, field, replace
 
 from schemas.control import (
     AccountLimitsSet,
+    FlowClassificationSet,
     MaintenanceScheduled,
     PortfolioCreated,
     StopKind,
     TradingResumed,
     TradingStopped,
+    TransferAnnounced,
 )
 from schemas.envelope import Message
 
 _WINDOWS_MAX = 1000
+_ANNOUNCED_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Authority:
     resumed: frozenset[str] = frozenset()
     voided_before_ms: Mapping[str, int] = field(default_factory=dict)
     maintenance: tuple[MaintenanceScheduled, ...] = ()
+    announced: tuple[TransferAnnounced, ...] = ()
+    classified: Mapping[tuple[str, str], FlowClassificationSet] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class AccountAuthority:
     resumed: frozenset[str] = frozenset()
     voided_before_ms: int = 0
     maintenance: tuple[tuple[int, int], ...] = ()
+    announced: tuple[TransferAnnounced, ...] = ()
+    classified: Mapping[str, FlowClassificationSet] = field(default_factory=dict)
 
     def is_former(self, portfolio: str, incarnation: str) -> bool:
         """Whether that was an incarnation of the account's portfolio and is no more."""
@@ -83,6 +90,11 @@ def fold(state: Authority, message: Message) -> Authority:
             return _resumed(state, message)
         case MaintenanceScheduled():
             return replace(state, maintenance=(*state.maintenance, message)[-_WINDOWS_MAX:])
+        case TransferAnnounced():
+            return replace(state, announced=(*state.announced, message)[-_ANNOUNCED_MAX:])
+        case FlowClassificationSet():
+            said = {**state.classified, (message.account, message.flow_id): message}
+            return replace(state, classified=dict(list(said.items())[-_ANNOUNCED_MAX:]))
         case _:
             return state
 
@@ -115,4 +127,6 @@ def for_account(state: Authority, account: str, venue: str) -> AccountAuthority:
         resumed=state.resumed,
         voided_before_ms=max((state.voided_before_ms.get(scope, 0) for scope in scopes), default=0),
         maintenance=tuple((window.from_ms, window.to_ms) for window in state.maintenance if window.venue == venue),
+        announced=tuple(transfer for transfer in state.announced if transfer.account == account),
+        classified={flow_id: said for (name, flow_id), said in state.classified.items() if name == account},
     )

@@ -22,6 +22,8 @@ from schemas.orders import (
     CommandNotAdmitted,
     CommandsDistrusted,
     ExecutionEvent,
+    FlowClassified,
+    FlowObserved,
     OrderAccepted,
     OrderClosed,
     OrderFilled,
@@ -37,6 +39,7 @@ from streams.domain.orders.lifecycle import TERMINAL, advance, happened
 from streams.domain.orders.limits import Turnover, booked
 
 ENDED_MAX = 1000
+FLOWS_KEPT_MS = 14 * 24 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +109,21 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """An account's durable state. `totals` is what it should hold: the opening, plus fills, less fees."""
+    """An account's durable state.
+
+    `totals` is what it should hold: the opening, plus fills and flows, less fees. `opened_at_ms` is the venue's time of the
+    opening: what flowed before is part of it. `flows_open` are (asset, signed amount) of flows that nobody has classified;
+    `flows_seen` holds the venue's time of each flow of the last weeks, and of each announcement that explained one. Up to
+    `reconciled_ms` the account's trades were compared with the books: it lasts by checkpoints alone.
+    """
 
     account: str
     epoch: int = 0
     opened: bool = False
+    opened_at_ms: int = 0
+    reconciled_ms: int = 0
+    flows_open: Mapping[str, tuple[str, Decimal]] = field(default_factory=dict)
+    flows_seen: Mapping[str, int] = field(default_factory=dict)
     orders: Mapping[str, Order] = field(default_factory=dict)
     ended: Mapping[str, Ended] = field(default_factory=dict)
     answered: Mapping[str, AnsweredUpTo] = field(default_factory=dict)
@@ -139,7 +152,12 @@ def evolve(books: Books, event: ExecutionEvent) -> Books:
         case OwnerStarted():
             return replace(books, epoch=event.epoch)
         case AccountOpened():
-            return replace(books, opened=True, totals=dict(event.totals))
+            return replace(books, opened=True, opened_at_ms=event.venue_time_ms, totals=dict(event.totals))
+        case FlowObserved():
+            return _flowed(books, event)
+        case FlowClassified():
+            flows = {flow_id: flow for flow_id, flow in books.flows_open.items() if flow_id != event.flow_id}
+            return replace(books, flows_open=flows, flows_seen={**books.flows_seen, event.control_id: event.at_ms})
         case AccountHalted():
             return replace(books, halts={**books.halts, event.halt_id: event.cause})
         case AccountResumed():
@@ -155,6 +173,20 @@ def evolve(books: Books, event: ExecutionEvent) -> Books:
             return _progressed(books, event)
         case _:
             return books
+
+
+def _flowed(books: Books, event: FlowObserved) -> Books:
+    if event.flow_id in books.flows_seen:
+        return books
+    totals = {**books.totals, event.asset: MONEY.add(books.totals.get(event.asset, Decimal(0)), event.amount)}
+    kept_from_ms = event.venue_time_ms - FLOWS_KEPT_MS
+    seen = {flow_id: at_ms for flow_id, at_ms in books.flows_seen.items() if at_ms >= kept_from_ms}
+    return replace(
+        books,
+        totals=totals,
+        flows_open={**books.flows_open, event.flow_id: (event.asset, event.amount)},
+        flows_seen={**seen, event.flow_id: event.venue_time_ms},
+    )
 
 
 def precedes(answered: AnsweredUpTo | None, incarnation: str, decision_number: int, ordinal: int) -> bool:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from schemas.codec import encode
 from schemas.ledger import OrderState
-from schemas.orders import ExecutorCheckpoint, OpenCommand
+from schemas.orders import EndedOrder, ExecutorCheckpoint, OpenCommand, OpenFlow
 from streams.domain.errors import InvariantError
 from streams.domain.orders.books import Books, Ended, Order
 
@@ -37,6 +37,11 @@ def checkpoint(books: Books, owner: str, at_ms: int, events_next_offset: int) ->
             for order in books.orders.values()
         ),
         client_order_ids_unexpired=tuple(books.ended)[-ENDED_KEPT:],
+        ended=tuple(_ended(order) for order in list(books.ended.values())[-ENDED_KEPT:] if order.command_id),
+        opened_at_ms=books.opened_at_ms,
+        reconciled_ms=books.reconciled_ms,
+        flows_open={flow_id: OpenFlow(asset=asset, amount=amount) for flow_id, (asset, amount) in books.flows_open.items()},
+        flows_seen=dict(books.flows_seen),
         answered=dict(books.answered),
         halts=dict(books.halts),
         totals=dict(books.totals),
@@ -57,10 +62,15 @@ def restore(message: ExecutorCheckpoint) -> Books:
     except ValidationError as error:
         raise InvariantError(f"account {message.account}: the checkpoint cannot be read: {error}") from None
     ended = {known: Ended("", "", "", 0, known) for known in message.client_order_ids_unexpired}
+    ended |= {order.client_order_id: _remembered(order) for order in message.ended}
     return Books(
         account=message.account,
         epoch=message.epoch,
         opened=message.opened,
+        opened_at_ms=message.opened_at_ms,
+        reconciled_ms=message.reconciled_ms,
+        flows_open={flow_id: (flow.asset, flow.amount) for flow_id, flow in message.flows_open.items()},
+        flows_seen=dict(message.flows_seen),
         orders=orders,
         ended=ended,
         answered=dict(message.answered),
@@ -80,6 +90,34 @@ def with_command(books: Books, command_id: str, command: Any) -> Books:
     """The books with the text of an open command."""
     order = replace(books.orders[command_id], command=command)
     return replace(books, orders={**books.orders, command_id: order})
+
+
+def _ended(order: Ended) -> EndedOrder:
+    return EndedOrder(
+        command_id=order.command_id,
+        portfolio=order.portfolio,
+        symbol=order.symbol,
+        attempt=order.attempt,
+        client_order_id=order.client_order_id,
+        venue_order_id=order.venue_order_id,
+        side=order.side,
+        trade_ids=tuple(sorted(order.trade_ids)),
+        filled_base=order.filled_base,
+    )
+
+
+def _remembered(order: EndedOrder) -> Ended:
+    return Ended(
+        order.command_id,
+        order.portfolio,
+        order.symbol,
+        order.attempt,
+        order.client_order_id,
+        order.venue_order_id,
+        order.side,
+        frozenset(order.trade_ids),
+        order.filled_base,
+    )
 
 
 def _digest(message: ExecutorCheckpoint) -> str:

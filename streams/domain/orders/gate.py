@@ -55,6 +55,8 @@ def forbidden(state: State, now: Now) -> str | None:
         return "not_opened"
     if authority.limits is None:
         return "no_limits"
+    if state.books.flows_open:
+        return "unclassified_flow"
     if any(start <= now.wall_ms < end for start, end in authority.maintenance):
         return "maintenance"
     return None

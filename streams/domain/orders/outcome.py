@@ -71,6 +71,16 @@ class TradeView:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowView:
+    """Money that entered (positive) or left (negative) the account without a trade of ours, as the venue shows it."""
+
+    flow_id: str
+    asset: str
+    amount: Decimal
+    venue_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class VenueReply:
     """What came back of one request: facts without judgement. `code` is the venue's own; `text` carries no secret.
 

@@ -18,7 +18,7 @@ from schemas.orders import (
     OrderUnknown,
     PlaceOrder,
 )
-from streams.domain.orders import attempts, cancels, distrust, gate, opening
+from streams.domain.orders import attempts, cancels, distrust, flows, gate, opening
 from streams.domain.orders.books import precedes
 from streams.domain.orders.checkpoint import with_command
 from streams.domain.orders.state import LeaseProof, State, VenueTime
@@ -87,6 +87,7 @@ def _handle(turn: Turn, event: Input) -> None:
             _inherit(turn)
         case AuthorityRead():
             _resume(turn)
+            flows.classify(turn)
         case CommandRead():
             _admit(turn, event)
         case CommandDistrusted():

@@ -1,13 +1,13 @@
 """What can happen to the protocol (inputs) and what it asks for (effects): plain data on both sides of `protocol.step`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
 from schemas.orders import CancelOrder, ExecutionEvent, OrderType, PlaceOrder, Side, TimeInForce
 from streams.domain.orders.authority import AccountAuthority
-from streams.domain.orders.outcome import OrderView, TradeView, VenueReply
+from streams.domain.orders.outcome import FlowView, OrderView, TradeView, VenueReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +134,19 @@ class Looked(Input):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One look at the whole account: totals of all assets, open orders, and own trades since `since_ms` (venue time)."""
+    """One look at the whole account: totals of all assets, open orders, and own trades since `since_ms` (venue time).
+
+    `strangers` gives the client ids of orders behind trades that no order of ours explained, by venue order id; a trade whose
+    order is in none of both cannot be judged yet. `flows` are deposits and withdrawals of the last weeks.
+    """
 
     venue_time_ms: int
     since_ms: int
     totals: Mapping[str, Decimal]
     open_orders: tuple[OrderView, ...]
     trades: tuple[TradeView, ...]
+    strangers: Mapping[str, str] = field(default_factory=dict)
+    flows: tuple[FlowView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,10 @@ def booked(state: PortfolioState, entry: LedgerEntry, now_ms: int) -> PortfolioS
             state = replace(state, halts=state.halts | halts)
         case EntryKind.ACCOUNT_RESUMED:
             state = replace(state, halts=_without(state.halts, entry.halt_ids))
+        case EntryKind.FLOW_OBSERVED if entry.postings or entry.cause is None:
+            state = replace(state, flows_open={**state.flows_open, entry.flow_id or "": entry.account})
+        case EntryKind.FLOW_CLASSIFIED:
+            state = replace(state, flows_open=_without(state.flows_open, (entry.flow_id or "",)))
         case EntryKind.FILL_UNPLACED:
             state = _alarmed(state, reasons.FILL_UNPLACED, f"{entry.account} trade {entry.trade_id}")
         case EntryKind.FILLED:

@@ -6,6 +6,7 @@ WORDS: dict[Reason, str] = {
     Reason.QUARANTINED: "an event could not be folded; an operator must look and resume",
     Reason.HALTED: "stopped until a resume names the halt",
     Reason.WAITING_OPENING: "waiting until every account's books are opened",
+    Reason.UNCLASSIFIED_FLOW: "money moved by itself; `trimtab flows ack` says what it was",
     Reason.NO_TARGETS: "targets, policy or limits are not set",
     Reason.NO_RULES: "a symbol's rules on its venue are not known yet",
     Reason.NO_PRICE: "a symbol has no price yet",

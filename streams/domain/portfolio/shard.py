@@ -7,10 +7,10 @@ order: prices (as market batches), ledger entries, venue rules and status, and w
     2. every portfolio that this can matter to takes a look (`decide.consider`) and says what follows: a rebalance with its
        orders, why it holds one back, a halt with its cancels, or how it stands.
 
-Where it refuses to trade, the most binding first: `gates` (halted or quarantined, account not opened, no targets or rules,
-a price that is missing, stale or crossed, no account left to trade through), `threshold` (what is not worth a trade), `plan`
-and `limits` (what is too small, too large or cannot be paid). Each refusal of a wanted trade is a RebalanceHeldBack with its
-`Reason`, said once. Past this point the executor refuses on its own.
+Where it refuses to trade, the most binding first: `gates` (halted or quarantined, account not opened, money that moved by
+itself, no targets or rules, a price that is missing, stale or crossed, no account left to trade through), `threshold` (what is
+not worth a trade), `plan` and `limits` (what is too small, too large or cannot be paid). Each refusal of a wanted trade is a
+RebalanceHeldBack with its `Reason`, said once. Past this point the executor refuses on its own.
 
 There is no clock here: the time is the record's `sequenced_at_ms`. There is no randomness and no I/O: the same journal gives
 the same messages, to the byte, on every machine. Holdings are what the ledger booked, never what we hope an order did.

@@ -110,7 +110,8 @@ class PortfolioState:
     `decision_number` counts decisions, `notice_number` what is said without deciding; both make ids. `waiting` are planned
     buys that no sell has funded yet and `sold` the accounts where a sell of the plan in work has been filled.
     `rounds` counts plans since the drift was last inside the threshold, `fruitless` those in a row that filled nothing.
-    `limits_due`: a fill was booked that the limits have not been compared with yet.
+    `limits_due`: a fill was booked that the limits have not been compared with yet. `flows_open` are flows that nobody has
+    classified, each with its account.
     """
 
     portfolio: Name
@@ -140,6 +141,7 @@ class PortfolioState:
     failures: tuple[Failure, ...] = ()
     traded: tuple[Traded, ...] = ()
     limits_due: bool = False
+    flows_open: dict[Text, Name] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -1,9 +1,11 @@
 """The venue's documents: what goes out, field by field, as its clients read it. Amounts have eight decimals."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
+from schemas.values import exact, plain
 from streams.matching.book import Level
 from streams.matching.funds import Balance
 from streams.matching.journal import Entry
@@ -128,6 +130,49 @@ def account_info(account: str, key: KeySettings, fees: FeeSchedule, balances: di
         ],
         "permissions": ["SPOT"],
         "uid": uid(account),
+    }
+
+
+def deposit(entry: Entry) -> Document | None:
+    """GET capital/deposit/hisrec: one deposit; None when the entry took money out."""
+    change = exact(entry.body["change"])
+    if change <= 0:
+        return None
+    return {
+        "id": str(entry.sequence),
+        "amount": plain(change),
+        "coin": entry.body["asset"],
+        "network": "SIM",
+        "status": 1,
+        "address": "",
+        "txId": f"sim-{entry.sequence}",
+        "insertTime": entry.at_ms,
+        "completeTime": entry.at_ms,
+        "transferType": 0,
+        "confirmTimes": "1/1",
+        "unlockConfirm": 1,
+        "walletType": 0,
+    }
+
+
+def withdrawal(entry: Entry) -> Document | None:
+    """GET capital/withdraw/history: one withdrawal; None when the entry put money in."""
+    change = exact(entry.body["change"])
+    if change >= 0:
+        return None
+    at = datetime.fromtimestamp(entry.at_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return {
+        "id": str(entry.sequence),
+        "amount": plain(-change),
+        "transactionFee": "0",
+        "coin": entry.body["asset"],
+        "status": 6,
+        "address": "",
+        "txId": f"sim-{entry.sequence}",
+        "applyTime": at,
+        "completeTime": at,
+        "network": "SIM",
+        "transferType": 0,
     }
 
 

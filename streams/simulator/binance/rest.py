@@ -12,6 +12,7 @@ from typing import Any, Literal
 import orjson
 from aiohttp import web
 
+from streams.matching.journal import Entry
 from streams.matching.orders import Order, Refused, Side
 from streams.simulator.binance import codec, errors, requests, tickers
 from streams.simulator.binance.errors import Answer, RefusedRequest
@@ -66,8 +67,8 @@ class Rest:
             web.get("/api/v3/myTrades", signed(self._own_trades, _own_trades_weight, "query")),
             web.get("/sapi/v1/account/apiRestrictions", signed(lambda s: codec.restrictions(s.key), _flat(0), "account")),
             web.get("/sapi/v1/asset/tradeFee", signed(self._trade_fee, _flat(0), "account")),
-            web.get("/sapi/v1/capital/deposit/hisrec", signed(lambda s: [], _flat(0), "account")),
-            web.get("/sapi/v1/capital/withdraw/history", signed(lambda s: [], _flat(0), "account")),
+            web.get("/sapi/v1/capital/deposit/hisrec", signed(self._transfers(codec.deposit), _flat(1), "account")),
+            web.get("/sapi/v1/capital/withdraw/history", signed(self._transfers(codec.withdrawal), _flat(1), "account")),
             web.post("/api/v3/order", self._guarded(self._place)),
             web.delete("/api/v3/order", self._guarded(self._cancel)),
         ]
@@ -263,6 +264,17 @@ class Rest:
             for fill in fills
             if self._venue.is_visible(fill.order_id) and (end_ms is None or fill.at_ms <= end_ms)
         ]
+
+    def _transfers(self, document: Callable[[Entry], codec.Document | None]) -> Callable[[Signed], Any]:
+        """Money put in or taken out of the account, newest first, a page at most."""
+
+        def answer(signed: Signed) -> list[codec.Document]:
+            from_ms = requests.whole(signed.params, "startTime") or 0
+            count = min(requests.whole(signed.params, "limit") or ORDERS_MAX, ORDERS_MAX)
+            moved = [e for e in self._venue.transfers if e.body["account"] == signed.key.account and e.at_ms >= from_ms]
+            return [made for entry in reversed(moved) if (made := document(entry)) is not None][:count]
+
+        return answer
 
     def _trade_fee(self, signed: Signed) -> Any:
         fees = self._venue.market.fees(signed.key.account)

@@ -1,5 +1,6 @@
 """3.2: unmodified ccxt drives the venue by REST, from markets to own trades."""
 
+import asyncio
 from decimal import Decimal
 
 import ccxt
@@ -161,8 +162,14 @@ async def test_status_time_fees_flows_and_rights_of_the_key(rig: Rig):
     reader = await rig.client("sim-alice-reader").sapi_get_account_apirestrictions()
     assert (reader["enableWithdrawals"], reader["enableSpotAndMarginTrading"]) == (False, False)
     assert {row["takerCommission"] for row in await client.sapi_get_asset_tradefee()} == {"0.00100000"}
-    assert await client.sapi_get_capital_deposit_hisrec() == []
-    assert await client.sapi_get_capital_withdraw_history() == []
+    began_ms = rig.server.venue.now_ms() + 1
+    await asyncio.sleep(0.01)
+    for free in ("5", "3"):
+        rig.server.venue.set_balance("bob", "ETH", Decimal(free))
+    deposits = await client.fetch_deposits("ETH", since=began_ms)
+    withdrawals = await client.fetch_withdrawals("ETH")
+    assert [(deposit["status"], deposit["currency"]) for deposit in deposits] == [("ok", "ETH")]
+    assert [(withdrawal["status"], withdrawal["amount"]) for withdrawal in withdrawals] == [("ok", 2)]
 
 
 async def test_replies_tell_how_much_of_the_limits_is_used(rig: Rig):

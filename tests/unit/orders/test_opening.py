@@ -121,16 +121,6 @@ def test_given_a_trade_after_the_orders_end_then_it_is_booked_to_it_and_remarked
     assert table.state.books.ended[client].filled_base == Decimal("0.02")
 
 
-def test_given_a_foreign_trade_then_it_is_remarked_unless_an_unknown_order_may_explain_it() -> None:
-    table = desk()
-    foreign = trade("1", venue_order_id="5")
-    show(table, trades=(foreign,))
-    assert table.asked(Remark)[0].kind == "foreign_trade"
-    table.unknown()
-    show(table, trades=(foreign,))
-    assert not table.asked(Remark)
-
-
 def test_given_quiet_books_that_differ_from_the_venue_then_it_is_remarked() -> None:
     table = closed()
     show(table)

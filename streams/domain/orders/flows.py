@@ -1,0 +1,90 @@
+"""Money that moves without an order of ours: deposits, withdrawals, and trades that somebody made by hand.
+
+Each becomes FlowObserved, once, and is in the books from then on; nothing new is sent until it is classified, by a transfer
+that an operator announced before or by what he says afterwards. A foreign trade is its flows: what it gave, what it took, its
+fee. An order by hand that still stands is a flow of nothing: it binds funds that the books count as free, so it holds as well.
+"""
+
+from decimal import Decimal
+
+from schemas.control import FlowClassificationSet, FlowKind, TransferAnnounced
+from schemas.orders import FlowClassified, FlowObserved, Side
+from streams.domain.numbers import MONEY
+from streams.domain.orders.outcome import FlowView, OrderView, TradeView
+from streams.domain.orders.turn import Turn
+
+
+def observe(turn: Turn, flow: FlowView) -> None:
+    """State a flow that is not in the books yet; what happened before the opening is part of it."""
+    authority, books = turn.state.authority, turn.books
+    if not books.opened or authority is None or authority.portfolio is None:
+        return
+    if flow.flow_id in books.flows_seen or flow.venue_time_ms < books.opened_at_ms:
+        return
+    turn.say(
+        FlowObserved(
+            **turn.common(),
+            portfolio=authority.portfolio,
+            flow_id=flow.flow_id,
+            asset=flow.asset,
+            amount=flow.amount,
+            venue_time_ms=flow.venue_time_ms,
+        )
+    )
+
+
+def of_trade(trade: TradeView) -> tuple[FlowView, ...]:
+    """What a trade by hand moved: base, quote, and a fee in whatever asset it was taken."""
+    base, quote = trade.symbol.split("/")
+    sign = Decimal(1 if trade.side is Side.BUY else -1)
+    moved = {base: MONEY.multiply(trade.quantity_base, sign), quote: MONEY.multiply(trade.quote_amount, -sign)}
+    moved[trade.fee_asset] = MONEY.subtract(moved.get(trade.fee_asset, Decimal(0)), trade.fee_amount)
+    return tuple(
+        FlowView(f"trade/{trade.symbol}/{trade.trade_id}/{asset}", asset, amount, trade.venue_time_ms)
+        for asset, amount in moved.items()
+        if amount
+    )
+
+
+def of_order(order: OrderView) -> FlowView:
+    """An order by hand that stands on the book."""
+    asset = order.symbol.split("/")[0 if order.side is Side.SELL else 1]
+    return FlowView(f"order/{order.symbol}/{order.venue_order_id}", asset, Decimal(0), order.venue_time_ms)
+
+
+def classify(turn: Turn) -> None:
+    """Carry out what operators said about open flows, and match the rest with transfers that were announced."""
+    authority = turn.state.authority
+    if authority is None or authority.portfolio is None:
+        return
+    for flow_id, (asset, amount) in tuple(turn.books.flows_open.items()):
+        said = authority.classified.get(flow_id)
+        announced = None if said is not None else _announced(turn, authority.announced, asset, amount)
+        if said is None and announced is None:
+            continue
+        turn.say(
+            FlowClassified(
+                **turn.common(),
+                portfolio=authority.portfolio,
+                flow_id=flow_id,
+                asset=asset,
+                amount=amount,
+                flow_kind=said.flow_kind if said is not None else FlowKind.EXTERNAL,
+                control_id=_control_id(said or announced),
+            )
+        )
+
+
+def _announced(turn: Turn, transfers: tuple[TransferAnnounced, ...], asset: str, amount: Decimal) -> TransferAnnounced | None:
+    """The first announcement of exactly this transfer that has explained no other."""
+    for transfer in transfers:
+        unused = _control_id(transfer) not in turn.books.flows_seen
+        if unused and (transfer.asset, transfer.amount) == (asset, amount):
+            return transfer
+    return None
+
+
+def _control_id(event: FlowClassificationSet | TransferAnnounced | None) -> str:
+    assert event is not None
+    what = event.flow_id if isinstance(event, FlowClassificationSet) else f"{event.amount} {event.asset}"
+    return f"{event.TYPE}/{event.at_ms}/{what}"
