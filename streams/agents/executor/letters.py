@@ -4,6 +4,7 @@ from schemas.codec import encode
 from schemas.envelope import Envelope, trace_child
 from schemas.orders import (
     AccountHalted,
+    AccountOpened,
     AccountResumed,
     AttemptEvent,
     CommandAdmitted,
@@ -12,9 +13,12 @@ from schemas.orders import (
     CommandsDistrusted,
     ExecutionEvent,
     ExecutorCheckpoint,
+    FlowClassified,
+    FlowObserved,
     OrderFilled,
     OwnerStarted,
 )
+from streams.domain.errors import InvariantError
 from streams.domain.ids import digest_id
 from streams.ports import Output
 from streams.topics import ORDERS_EVENTS
@@ -41,12 +45,18 @@ def _cause(event: ExecutionEvent) -> tuple[str, ...]:
             return (event.halt_id,)
         case AccountResumed():
             return event.halt_ids
+        case FlowObserved():
+            return (event.flow_id,)
+        case FlowClassified():
+            return (event.flow_id, event.control_id)
+        case AccountOpened():
+            return ()  # once in an account's life
         case OwnerStarted():
             return (event.owner,)
         case ExecutorCheckpoint():
             return (str(event.at_ms), event.state_sha256)
         case _:
-            return ()
+            raise InvariantError(f"a {type(event).__name__} has no cause to make an id of")
 
 
 def event_output(event: ExecutionEvent, traceparent: str = "") -> tuple[str, Output]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from schemas.codec import encode
+from schemas.codec import MESSAGES, encode
 from schemas.control import StopKind, TradingStopped
 from schemas.envelope import Envelope
-from schemas.orders import AccountResumed, ExecutionEvent, OwnerStarted
+from schemas.orders import AccountResumed, ExecutionEvent, FlowObserved, OwnerStarted
 from streams.agents.executor.config import AccountConfig, ExecutorConfig
 from streams.agents.executor.control import ControlWatch, HaltFile
 from streams.agents.executor.inbox import WAITING_MAX, Inbox
@@ -28,6 +28,7 @@ from streams.domain.orders.stimuli import CommandSkipped, Ticked
 from streams.gateways.signing import AnyAuthor
 from streams.ports import Lease, Output, PositionLostError, Record
 from streams.topics import OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, dead_letter, partition_of
+from tests.examples import example
 from tests.unit.executor.memory import PARTITIONS, Broker, MemoryLeases, MemoryLog, MemoryReader, TestClock
 from tests.unit.orders.desk import desk, place
 
@@ -342,3 +343,23 @@ async def test_given_a_higher_epoch_before_our_announcement_then_we_do_not_own(t
 def test_given_the_budget_setting_then_none_lifts_it() -> None:
     assert AccountConfig(ACCOUNT, "sim", ()).orders_per_second == Decimal(3)
     assert dead_letter(ORDERS_COMMANDS, "executor") == "orders.commands.v1.executor.dlq"
+
+
+def test_3_4_given_two_flows_in_one_epoch_then_their_events_are_two() -> None:
+    """The books drop a repeated event id: two deposits under one id would be one deposit."""
+    fields = {
+        "account": "alice",
+        "epoch": 3,
+        "at_ms": 1,
+        "portfolio": "main",
+        "asset": "USDT",
+        "amount": "5",
+        "venue_time_ms": 1,
+    }
+    flows = [FlowObserved.model_validate(fields | {"flow_id": flow_id}) for flow_id in ("deposit/1", "deposit/2")]
+    assert len({event_id(flow) for flow in flows}) == 2
+
+
+def test_every_execution_event_has_an_id_that_tells_it_from_its_like() -> None:
+    kinds = [kind for kind in MESSAGES.values() if issubclass(kind, ExecutionEvent)]
+    assert len({event_id(example(kind.TYPE)) for kind in kinds}) == len(kinds)  # type: ignore[arg-type]
