@@ -15,7 +15,8 @@ from pathlib import Path
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from streams.gateways.kafka import FETCH_WAIT_MS, client_args
+from streams.gateways.kafka import FETCH_WAIT_MS
+from streams.gateways.kafka_access import client_args
 from streams.ports import KafkaConnection
 from streams.topics import HOUR_MS, Topic
 

@@ -21,7 +21,7 @@ from bench.stack import connection, end_offsets, flow, open_log, pause, say, set
 from schemas.codec import decode
 from schemas.envelope import Envelope
 from schemas.orders import CommandAdmitted, OrderAccepted, OrderFilled, OrderIntended
-from streams.gateways.kafka import client_args
+from streams.gateways.kafka_access import client_args
 from streams.gateways.kafka_admin import Floors, create_topics
 from streams.gateways.projection import PostgresProjection
 from streams.local.flow import ROLES, Flow

@@ -63,6 +63,24 @@ class KafkaSettings(Section):
     replication_floor: int = 3
     min_insync_floor: int = 2
 
+    @model_validator(mode="after")
+    def _complete(self) -> "KafkaSettings":
+        if self.security_protocol.startswith("SASL"):
+            if self.sasl_mechanism is None:
+                raise ValueError(f"{self.security_protocol} needs sasl_mechanism")
+            if self.sasl_mechanism == "OAUTHBEARER":
+                if self.sasl_token_file is None:
+                    raise ValueError("OAUTHBEARER needs sasl_token_file")
+            elif self.sasl_username is None or (self.sasl_password is None and self.sasl_password_file is None):
+                raise ValueError(f"{self.sasl_mechanism} needs sasl_username, and sasl_password_file or sasl_password")
+        elif self.sasl_mechanism or self.sasl_username or self.sasl_password or self.sasl_password_file or self.sasl_token_file:
+            raise ValueError(f"sasl_ keys are not used with {self.security_protocol}; name a SASL security_protocol")
+        if (self.tls_certfile is None) != (self.tls_keyfile is None):
+            raise ValueError("tls_certfile and tls_keyfile belong together")
+        if not self.security_protocol.endswith("SSL") and (self.tls_cafile or self.tls_certfile):
+            raise ValueError(f"tls_ keys are not used with {self.security_protocol}; name one that ends in SSL")
+        return self
+
     def connection(self) -> KafkaConnection:
         """The same in the words of the ports."""
         return KafkaConnection(

@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 
 from streams import settings
 from streams.domain.errors import RefusedError, UnreachableError
-from streams.gateways.kafka import client_args
+from streams.gateways.kafka_access import client_args
 from streams.proof.verify import verify as check_all
 from streams.proof.verify.sources import Sources, gather
 

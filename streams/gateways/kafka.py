@@ -8,20 +8,18 @@ added and removed here and nowhere else.
 
 import asyncio
 import logging
-import ssl
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streams.domain.errors import RefusedError, UnreachableError
+from streams.gateways.kafka_access import client_args, knock
 from streams.ports import Headers, KafkaConnection, Output, PositionLostError, Record
 
 QUEUED_MAX = 200_000
@@ -32,53 +30,15 @@ START_PATIENCE_S = 600.0
 log = logging.getLogger("trimtab.kafka")
 
 
-class _TokenFile(AbstractTokenProvider):
-    """OAUTHBEARER: whoever rotates the token writes a file; each connect reads it anew."""
+async def patiently(connection: KafkaConnection, what: str, start: Callable[[], Awaitable[None]]) -> None:
+    """Knock, then run `start`, until both work, with growing pauses up to 5 s and one clear line for each.
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    async def token(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]  its base lacks a type
-        """The bearer token as it stands in the file."""
-        return (await asyncio.to_thread(Path(self._path).read_text)).strip()
-
-
-def client_args(connection: KafkaConnection) -> dict[str, Any]:
-    """Keyword arguments that every aiokafka client takes. Raises RefusedError when TLS files are unreadable."""
-    arguments: dict[str, Any] = {
-        "bootstrap_servers": connection.bootstrap,
-        "security_protocol": connection.security_protocol,
-    }
-    if connection.security_protocol.startswith("SASL"):
-        arguments["sasl_mechanism"] = connection.sasl_mechanism
-        if connection.sasl_token_file:
-            arguments["sasl_oauth_token_provider"] = _TokenFile(connection.sasl_token_file)
-        else:
-            arguments["sasl_plain_username"] = connection.sasl_username
-            arguments["sasl_plain_password"] = connection.sasl_password
-    if connection.security_protocol.endswith("SSL"):
-        arguments["ssl_context"] = _tls_context(connection)
-    return arguments
-
-
-def _tls_context(connection: KafkaConnection) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=connection.ssl_cafile)
-        if connection.ssl_certfile:
-            context.load_cert_chain(connection.ssl_certfile, connection.ssl_keyfile)
-    except (OSError, ssl.SSLError) as error:
-        raise RefusedError(f"kafka TLS: {error}; check ssl_cafile, ssl_certfile and ssl_keyfile") from None
-    return context
-
-
-async def patiently(what: str, start: Callable[[], Awaitable[None]], patience_s: float = START_PATIENCE_S) -> None:
-    """Run `start` until it works, with growing pauses up to 5 s and one clear line for each.
-
-    Raises UnreachableError after `patience_s`.
+    Raises UnreachableError after ten minutes, and RefusedError at once for what waiting cannot change.
     """
-    deadline, pause_s = time.monotonic() + patience_s, 0.2
+    deadline, pause_s = time.monotonic() + START_PATIENCE_S, 0.2
     while True:
         try:
+            await knock(connection)
             return await start()
         except (KafkaError, OSError) as error:
             if time.monotonic() > deadline:
@@ -111,7 +71,7 @@ class KafkaLog:
 
     async def start(self) -> None:
         """Connect, waiting for the broker with patience. Raises UnreachableError."""
-        await patiently("log", self._start_clients)
+        await patiently(self._connection, "log", self._start_clients)
         self._pump = asyncio.create_task(self._run_pump(), name="log-pump")
 
     async def _start_clients(self) -> None:
@@ -267,7 +227,7 @@ class KafkaReader:
 
     async def start(self) -> None:
         """Connect, waiting for the broker with patience. Raises UnreachableError."""
-        await patiently("reader", self._start_client)
+        await patiently(self._connection, "reader", self._start_client)
 
     async def _start_client(self) -> None:
         consumer = AIOKafkaConsumer(

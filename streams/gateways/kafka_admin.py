@@ -15,7 +15,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from streams.domain.errors import RefusedError
-from streams.gateways.kafka import client_args, patiently
+from streams.gateways.kafka import patiently
+from streams.gateways.kafka_access import client_args
 from streams.ports import KafkaConnection
 from streams.topics import FOR_EVER, Problem, Topic
 
@@ -44,7 +45,7 @@ async def admin_client(connection: KafkaConnection):
             raise
         holder.append(client)
 
-    await patiently("topics", start)
+    await patiently(connection, "topics", start)
     try:
         yield holder[0]
     finally:

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import threading
 import uuid
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ class Broker(Server):
     """One Kafka node that is broker and controller.
 
     `voters` maps each node id of the quorum to its controller port; None makes a quorum of this node alone.
-    `heap_mb` is the largest Java heap in MiB.
+    `heap_mb` is the largest Java heap in MiB. `settings` are added to the broker's own or replace them, `format_options` are
+    added when the data directory is formatted: what a broker with logins needs.
     """
 
     name = "kafka"
@@ -67,11 +68,15 @@ class Broker(Server):
         node_id: int = 1,
         voters: Mapping[int, int] | None = None,
         heap_mb: int = 512,
+        settings: Mapping[str, str] | None = None,
+        format_options: Sequence[str] = (),
         installed: Installed | None = None,
     ) -> None:
         super().__init__(state_dir, port=port)
         self.node_id = node_id
         self.heap_mb = heap_mb
+        self._added = settings or {}
+        self._format_options = format_options
         self._voters_given = voters is not None
         self.voters = dict(voters) if voters is not None else {node_id: free_port()}
         installed = installed or read_installed()
@@ -106,7 +111,15 @@ class Broker(Server):
         mark.unlink(missing_ok=True)
         java = [self._java, "-Xmx128m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", self._classpath]
         done = subprocess.run(
-            [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={CLUSTER_ID}", "-c", str(settings)],
+            [
+                *java,
+                "kafka.tools.StorageTool",
+                "format",
+                f"--cluster-id={CLUSTER_ID}",
+                "-c",
+                str(settings),
+                *self._format_options,
+            ],
             capture_output=True,
             text=True,
             timeout=60,
@@ -157,6 +170,7 @@ class Broker(Server):
             "share.coordinator.state.topic.replication.factor": copies,
             "share.coordinator.state.topic.min.isr": in_sync,
             **SETTINGS,
+            **self._added,
         }
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from streams import settings
 from streams.domain.errors import RefusedError
+from streams.settings import KafkaSettings
 
 GOOD = (Path(__file__).parents[2] / "trimtab.toml").read_text()
 
@@ -100,3 +101,19 @@ def test_crash_points_are_refused_where_money_is(file: Path, monkeypatch: pytest
     file.write_text(GOOD.replace("dev = true", "dev = false", 1))
     with pytest.raises(RefusedError, match="crash_points: for tests alone"):
         settings.load()
+
+
+@pytest.mark.parametrize(
+    ("kafka", "said"),
+    [
+        ({"security_protocol": "SASL_SSL"}, "SASL_SSL needs sasl_mechanism"),
+        ({"security_protocol": "SASL_SSL", "sasl_mechanism": "OAUTHBEARER"}, "OAUTHBEARER needs sasl_token_file"),
+        ({"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_username": "u"}, "PLAIN needs sasl_username, and"),
+        ({"security_protocol": "SSL", "sasl_username": "u"}, "sasl_ keys are not used with SSL"),
+        ({"security_protocol": "SSL", "tls_certfile": "/c"}, "tls_certfile and tls_keyfile belong together"),
+        ({"tls_cafile": "/c"}, "tls_ keys are not used with PLAINTEXT"),
+    ],
+)
+def test_1_4_half_a_login_is_refused_before_any_broker_is_asked(kafka: dict[str, str], said: str):
+    with pytest.raises(ValueError, match=said):
+        KafkaSettings.model_validate(kafka)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.domain.errors import RefusedError
-from streams.gateways.kafka import client_args
+from streams.gateways.kafka_access import client_args
 from streams.gateways.kafka_admin import Floors, check_topics
 from streams.ports import CAUSE_HEADER, FoldSpec, KafkaConnection, Record
 from streams.topics import CHANGELOG_CONFIG, FOR_EVER, Topic, changelog

@@ -17,7 +17,7 @@ from streams.gateways.faust.checkpoint import Checkpoint, CheckpointWriter, Foun
 from streams.gateways.faust.history import History
 from streams.gateways.faust.start import resume
 from streams.gateways.faust.transport import BATCH_BYTES
-from streams.gateways.kafka import client_args
+from streams.gateways.kafka_access import client_args
 from streams.ports import FoldFactory, FoldSpec, KafkaConnection
 from streams.topics import changelog
 

@@ -19,7 +19,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams.gateways.faust.ending import EXIT_FAILED, end_process
-from streams.gateways.kafka import client_args
+from streams.gateways.kafka_access import client_args
 from streams.ports import FoldSpec, KafkaConnection
 
 logger = logging.getLogger(__name__)
