@@ -77,6 +77,9 @@ def test_secrets_come_from_the_environment_or_files_and_are_not_shown(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("TRIMTAB_ACCOUNTS__ALPHA__FEED__API_KEY", "canary-1")
+    monkeypatch.setenv("TRIMTAB_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("TRIMTAB_KAFKA__SASL_MECHANISM", "PLAIN")
+    monkeypatch.setenv("TRIMTAB_KAFKA__SASL_USERNAME", "trimtab")
     monkeypatch.setenv("TRIMTAB_KAFKA__SASL_PASSWORD_FILE", str(tmp_path / "password"))
     (tmp_path / "password").write_text("canary-2\n")
     loaded = settings.load()

@@ -142,7 +142,8 @@ class FoldShell:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - the framework swallows what a recovery callback raises
-            end_with(error)
+            if not self._ended:  # a stop in the midst of a take-over closes the consumer below it, with nothing owned yet
+                end_with(error)
 
     async def _take_over(self) -> None:
         era = self._era
