@@ -316,7 +316,7 @@ class World:
         assert self.state.owner
         lease = self.state.lease
         assert lease is not None
-        assert self.boot_ms < min(lease.deadline_boot_ms, effect.deadline_boot_ms) <= lease.deadline_boot_ms
+        assert self.boot_ms < effect.deadline_boot_ms <= lease.deadline_boot_ms - effect.request.window_ms
         if isinstance(effect, SendOrder):
             assert not self.halted
             unknown = [o for o in self.state.books.orders.values() if o.state is OrderState.UNKNOWN]

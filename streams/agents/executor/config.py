@@ -44,8 +44,8 @@ class ExecutorConfig:
     def __post_init__(self) -> None:
         if self.lease_ttl_ms < self.window_ms + self.margin_ms:
             raise ValueError("the lease must outlast an order's window and margin together")
-        if self.lease_renew_ms * 2 > self.lease_ttl_ms:
-            raise ValueError("the lease must be renewed at least twice within its life")
+        if self.lease_renew_ms * 2 > self.lease_ttl_ms - self.window_ms:
+            raise ValueError("the lease must be renewed at least twice before it may not outlast an order's window any more")
 
     def rules(self, account: AccountConfig, dialect: str) -> Rules:
         """The protocol's settings for one account."""

@@ -14,13 +14,18 @@ from streams.domain.orders.stimuli import Now
 
 
 def lease_deadline(state: State, now: Now) -> int | None:
-    """Until when (boot ms) the lease is provably ours, or None. A clock that stepped against the other one proves nothing."""
+    """Until when (boot ms) a request may leave, or None when none may: the venue takes it for a window from its timestamp, and
+    that window ends while the lease is provably ours, wherever its bytes are held up. A clock that stepped against the other
+    one proves nothing."""
     lease = state.lease
-    if not state.owner or lease is None or now.boot_ms >= lease.deadline_boot_ms:
+    if not state.owner or lease is None:
+        return None
+    deadline_boot_ms = lease.deadline_boot_ms - state.rules.window_ms
+    if now.boot_ms >= deadline_boot_ms:
         return None
     if abs((now.wall_ms - now.boot_ms) - lease.wall_minus_boot_ms) > state.rules.wall_step_ms_max:
         return None
-    return lease.deadline_boot_ms
+    return deadline_boot_ms
 
 
 def unproven_for_cancels(state: State, now: Now) -> str | None:

@@ -75,7 +75,7 @@ def test_given_settings_that_cannot_be_safe_then_they_are_refused(tmp_path: Path
     with pytest.raises(ValueError, match="outlast"):
         config(tmp_path, lease_ttl_ms=3999)
     with pytest.raises(ValueError, match="twice"):
-        config(tmp_path, lease_renew_ms=2501)
+        config(tmp_path, lease_renew_ms=1501)
 
 
 @pytest.mark.parametrize(
