@@ -146,9 +146,9 @@ def _executor(settings: Settings, instance: str) -> int:
 
     Refuses at start a key without the right to trade or with the right to withdraw, and settings that trust nobody. What no
     trusted key signed is no command (CommandsDistrusted). Answers a command that is late, on old inputs, halted or over a limit
-    with CommandNotAdmitted on orders.events; sends nothing without lease (so soon after PostgreSQL is away), venue time, control
-    read to its end, a durable intent read back, or while an order of unknown fate blocks the symbol: what waits longer than its
-    admit_by ends as CommandExpiredUnsent.
+    with CommandNotAdmitted on orders.events; sends nothing without lease (so soon after PostgreSQL is away), venue time,
+    control read to its end, a durable intent read back, or while an order of unknown fate blocks the symbol: what waits longer
+    than its admit_by ends as CommandExpiredUnsent.
     """
     from streams.agents.executor.agent import Executor
     from streams.agents.executor.config import AccountConfig, ExecutorConfig

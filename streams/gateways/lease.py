@@ -1,7 +1,8 @@
 """Leases in PostgreSQL: one row for each owned thing, changed by compare-and-set, judged by the database's clock.
 
 Leases have an address and a small pool of their own, so that no load elsewhere can delay them, and every call is bounded:
-an owner whose question hangs must be able to go on, or to stop, in time.
+an owner whose question hangs must be able to go on, or to stop, in time. A call is one statement that commits by itself: an
+owner that falls asleep between two messages of a transaction would keep its row locked, and everybody out, until it wakes.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from typing import Any, Self, TypeVar
 from psycopg_pool import AsyncConnectionPool, TooManyRequests
 
 from streams.domain.errors import UnreachableError
-from streams.gateways.postgres import AsyncConnection, make_pool, transaction
+from streams.gateways.postgres import AsyncConnection, make_pool, single
 from streams.ports import Lease, LeaseUnreachableError
 
 _T = TypeVar("_T")
@@ -115,7 +116,7 @@ class PostgresLeases:
         return await self._bounded(resource, change)
 
     async def _bounded(self, resource: str, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
-        """Run `work` in one transaction. A call that hangs is left behind: cancelling it waits for the server, too."""
+        """Run `work`, a single statement. A call that hangs is left behind: cancelling it waits for the server, too."""
         task = asyncio.ensure_future(self._call(work))
         try:
             await asyncio.wait([task], timeout=self._call_ms_max / 1000)
@@ -132,10 +133,9 @@ class PostgresLeases:
             raise LeaseUnreachableError(f"{resource}: {error}") from error
 
     async def _call(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
-        bound = {"lock_timeout_ms": self._call_ms_max, "statement_timeout_ms": self._call_ms_max}
         pool = self._pool
         try:
-            async with transaction(pool, **bound) as connection:
+            async with single(pool) as connection:
                 return await work(connection)
         except UnreachableError as error:
             if isinstance(error.__cause__, TooManyRequests) and pool is self._pool:
@@ -143,7 +143,13 @@ class PostgresLeases:
             raise
 
     def _make_pool(self) -> AsyncConnectionPool[AsyncConnection]:
-        return make_pool(self._dsn, name="leases", size_max=POOL_SIZE_MAX, patience_s=self._call_ms_max / 1000)
+        return make_pool(
+            self._dsn,
+            name="leases",
+            size_max=POOL_SIZE_MAX,
+            patience_s=self._call_ms_max / 1000,
+            statement_ms_max=self._call_ms_max,
+        )
 
     def _start_anew(self) -> None:
         """Replace a pool whose queue is full. Who stopped waiting stays in its queue until a connection comes up for him,

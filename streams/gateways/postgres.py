@@ -52,9 +52,16 @@ AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-def make_pool(dsn: str, *, name: str, size_max: int = 4, patience_s: float = 10.0) -> AsyncConnectionPool[AsyncConnection]:
-    """A closed pool of at most `size_max` connections; `await pool.open()` starts it. `name` is seen in the server's views."""
-    kwargs = {**_CONNECT, "application_name": f"trimtab-{name}"}
+def make_pool(
+    dsn: str, *, name: str, size_max: int = 4, patience_s: float = 10.0, statement_ms_max: int | None = None
+) -> AsyncConnectionPool[AsyncConnection]:
+    """A closed pool of at most `size_max` connections; `await pool.open()` starts it. `name` is seen in the server's views.
+
+    With `statement_ms_max` its connections are for single statements that commit by themselves (`single`).
+    """
+    kwargs: dict[str, Any] = {**_CONNECT, "application_name": f"trimtab-{name}"}
+    if statement_ms_max is not None:
+        kwargs |= _alone(statement_ms_max)
     return AsyncConnectionPool(
         dsn,
         kwargs=kwargs,
@@ -80,9 +87,16 @@ async def transaction(
 
     After an error at the commit itself nobody knows whether it happened: read back before going on.
     """
+    async with single(pool) as connection, connection.transaction():
+        await connection.execute(_limits(lock_timeout_ms, statement_timeout_ms))
+        yield connection
+
+
+@asynccontextmanager
+async def single(pool: AsyncConnectionPool[AsyncConnection]) -> AsyncIterator[AsyncConnection]:
+    """A connection of the pool. Raises UnreachableError when the database did not answer in time."""
     try:
-        async with pool.connection() as connection, connection.transaction():
-            await connection.execute(_limits(lock_timeout_ms, statement_timeout_ms))
+        async with pool.connection() as connection:
             yield connection
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
         raise UnreachableError(f"database: {_first_line(error)}") from error
@@ -90,9 +104,12 @@ async def transaction(
 
 async def connect_warm(dsn: str, *, name: str, statement_timeout_ms: int) -> AsyncConnection:
     """One connection to keep, for single statements that commit by themselves: one round trip each. Raises psycopg.Error."""
-    options = f"-c statement_timeout={statement_timeout_ms} -c lock_timeout={statement_timeout_ms}"
-    kwargs: dict[str, Any] = {**_CONNECT, "application_name": f"trimtab-{name}", "options": options}
-    return await psycopg.AsyncConnection.connect(dsn, autocommit=True, **kwargs)
+    kwargs: dict[str, Any] = {**_CONNECT, "application_name": f"trimtab-{name}", **_alone(statement_timeout_ms)}
+    return await psycopg.AsyncConnection.connect(dsn, **kwargs)
+
+
+def _alone(statement_ms_max: int) -> dict[str, Any]:
+    return {"autocommit": True, "options": f"-c statement_timeout={statement_ms_max} -c lock_timeout={statement_ms_max}"}
 
 
 @asynccontextmanager

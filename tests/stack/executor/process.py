@@ -19,7 +19,7 @@ from streams.gateways.signing import Ed25519Verifier
 from streams.gateways.venue import CcxtTrading
 from streams.gateways.venue_client import Credentials
 from streams.gateways.venue_profile import VenueProfile
-from streams.ports import KafkaConnection
+from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, KafkaConnection
 
 
 def config_of(settings: dict[str, Any]) -> ExecutorConfig:
@@ -33,9 +33,11 @@ def config_of(settings: dict[str, Any]) -> ExecutorConfig:
     )
 
 
-async def build(settings: dict[str, Any], stamp: Any = None) -> tuple[Executor, KafkaLog, PostgresLeases]:
+async def build(
+    settings: dict[str, Any], stamp: Any = None, clock: Clock | None = None, points: CrashPoints = NO_CRASH_POINTS
+) -> tuple[Executor, KafkaLog, PostgresLeases]:
     connection = KafkaConnection(settings["bootstrap"], topic_prefix=settings["topic_prefix"])
-    clock = SystemClock()
+    clock = clock or SystemClock()
     log, leases = KafkaLog(connection), PostgresLeases(settings["dsn"])
     await log.start()
     await leases.open()
@@ -48,9 +50,11 @@ async def build(settings: dict[str, Any], stamp: Any = None) -> tuple[Executor, 
     profile = VenueProfile("sim", "binance", urls)
     keys = {name: Credentials(f"sim-{name}", f"sim-{name}-secret") for name in settings["accounts"]}
     keys |= {name: Credentials(*key) for name, key in settings.get("keys", {}).items()}
-    venues = {name: CcxtTrading(profile, keys[name], clock) for name in settings["accounts"]}
+    venues = {name: CcxtTrading(profile, keys[name], clock, points=points) for name in settings["accounts"]}
     verifier = Ed25519Verifier(settings["environment"], TrustedFile(Path(settings["trusted"])))
-    executor = Executor(config_of(settings), log, lambda: KafkaReader(connection), leases, venues, clock, verifier, stamp)
+    executor = Executor(
+        config_of(settings), log, lambda: KafkaReader(connection), leases, venues, clock, verifier, stamp, points
+    )
     return executor, log, leases
 
 

@@ -1,6 +1,7 @@
 """Leases on a real database: one holder, compare-and-set, bounded calls."""
 
 import asyncio
+import contextlib
 
 import psycopg
 import pytest
@@ -9,6 +10,7 @@ from streams.gateways.lease import PostgresLeases
 from streams.gateways.postgres import migrate
 from streams.local.database import Database
 from streams.ports import LeaseUnreachableError
+from tests.wire import Wire
 
 ROW = "journal:0"
 
@@ -102,6 +104,24 @@ async def renewed(leases: PostgresLeases) -> bool:
         return await leases.renew(ROW, "a", 1, 60_000)
     except LeaseUnreachableError:
         return False
+
+
+@pytest.mark.parametrize("after", range(1, 7))
+async def test_2_2_an_owner_asleep_in_the_middle_of_a_renewal_locks_nobody_out(lease_url: str, after: int):
+    """Found by the pause matrix: a renewal of several messages kept the row locked while its owner slept."""
+    where = psycopg.conninfo.conninfo_to_dict(lease_url)
+    async with (
+        Wire(str(where["host"]), int(str(where["port"]))) as wire,
+        PostgresLeases(wire.address(lease_url)) as sleeper,
+        PostgresLeases(lease_url) as heir,
+    ):
+        await sleeper.take(ROW, "a", None, 1, 1)
+        wire.hold(after)
+        with contextlib.suppress(LeaseUnreachableError):
+            while True:
+                await sleeper.renew(ROW, "a", 1, 1)
+        assert await heir.take(ROW, "b", 1, 2, 60_000)
+        wire.release()
 
 
 async def test_nobody_takes_nothing(leases: PostgresLeases):
