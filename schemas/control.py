@@ -131,6 +131,16 @@ class TradingResumed(ControlEvent):
     halt_ids: tuple[Id, ...] = Field(min_length=1)
 
 
+class CancelRequested(ControlEvent):
+    """An operator wants one order off the book, or (without a target) every order decided within the scope up to `at_ms`.
+
+    The executor cancels by itself; nothing is stopped, so a portfolio may well decide to trade again.
+    """
+
+    TYPE: ClassVar[str] = "control.cancel-requested"
+    target_command_id: Id | None = None
+
+
 class MaintenanceScheduled(ControlEvent):
     """A window in which a venue does not trade."""
 

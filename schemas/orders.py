@@ -161,7 +161,11 @@ class FlowClassified(ExecutionEvent):
 
 
 class CommandAdmitted(CommandEvent):
-    """The command passed admission; from here on it ends in exactly one terminal event."""
+    """The command passed admission; from here on it ends in exactly one terminal event.
+
+    `own_cause` is set for a cancel that the executor decided itself (a halt, the end of an order's life, an operator's word):
+    no command stands behind it, so its incarnation and numbers are nobody's.
+    """
 
     TYPE: ClassVar[str] = "orders.admitted"
     command_type: Text
@@ -175,6 +179,7 @@ class CommandAdmitted(CommandEvent):
     target_command_id: Id | None = None
     decided_at_ms: TimeMs
     commands_offset: Count
+    own_cause: Text = ""
 
 
 class CommandNotAdmitted(CommandEvent):

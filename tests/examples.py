@@ -97,6 +97,7 @@ FIELDS: dict[str, dict[str, object]] = {
         "weights": {"BTC": "0.5", "ETH": "0.3", "USDT": "0.2"},
         "symbols": {"BTC": "BTC/USDT", "ETH": "ETH/USDT"},
     },
+    "control.cancel-requested": _account | {"target_command_id": ID},
     "control.trading-resumed": _control | {"halt_ids": [HALT]},
     "control.trading-stopped": _control | {"halt_id": HALT, "kind": "halt"},
     "control.transfer-announced": _account | {"asset": "USDT", "amount": "-2500.5"},

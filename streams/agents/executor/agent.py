@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from streams.agents.executor.config import AccountConfig, ExecutorConfig
 from streams.agents.executor.control import ControlWatch, HaltFile
 from streams.agents.executor.owner import AccountOwner
+from streams.agents.executor.spool import Spool
 from streams.agents.executor.surroundings import Stamp, Surroundings
 from streams.agents.executor.tail import Tail
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
@@ -21,6 +22,7 @@ log = logging.getLogger("trimtab.executor")
 
 VENUE_RETRY_S = 2.0
 WATCHDOG_S = 1.0
+HALT_FILE_S = 0.1
 
 
 class Executor:
@@ -63,6 +65,7 @@ class Executor:
             events=events,
             control=watch,
             halt_file=HaltFile(config.state_dir),
+            spool=Spool(config.state_dir),
             leases=leases,
             clock=clock,
             verifier=verifier,
@@ -88,6 +91,7 @@ class Executor:
         that contradicts itself, UnreachableError when the broker took nothing for too long."""
         reading = [asyncio.create_task(tail.run()) for tail in self._tails]
         reading += [asyncio.create_task(self._near.control.run()), asyncio.create_task(self._watch_appends())]
+        reading.append(asyncio.create_task(self._watch_halt_file()))
         trading = [asyncio.create_task(self._trade(account)) for account in self._config.accounts]
         try:
             waiting: set[asyncio.Task[None]] = {*reading, *trading}
@@ -155,6 +159,17 @@ class Executor:
             age_ms = self._log.unacked_age_ms()
             if age_ms > self._config.unacked_ms_max:
                 raise UnreachableError(f"the broker acknowledged nothing for {age_ms} ms; ending, to be started again")
+
+    async def _watch_halt_file(self) -> None:
+        known = self._near.halt_file.stamp()
+        while True:
+            await asyncio.sleep(HALT_FILE_S)
+            stamp = self._near.halt_file.stamp()
+            if stamp != known:
+                known = stamp
+                log.warning("the HALT file is %s", "gone" if stamp is None else "there")
+                for owner in self._owners:
+                    owner.look_again()
 
     def _authority_changed(self) -> None:
         for owner in self._owners:

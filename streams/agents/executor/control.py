@@ -31,6 +31,14 @@ class HaltFile:
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / HALT_FILE
 
+    def stamp(self) -> tuple[int, int] | None:
+        """What changes whenever the file does; None while there is none."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size
+
     def reason(self, account: str, venue: str, portfolio: str | None) -> str | None:
         """Why nothing new may be sent for this account, or None."""
         try:

@@ -7,7 +7,16 @@ from streams.agents.executor import looking
 from streams.agents.executor.config import AccountConfig
 from streams.agents.executor.inbox import Inbox
 from streams.agents.executor.surroundings import Surroundings
-from streams.agents.executor.takeover import Past, Watch, announce, claim, read_past, resource_of, with_texts
+from streams.agents.executor.takeover import (
+    Past,
+    Watch,
+    announce,
+    claim,
+    publish_kept,
+    read_past,
+    resource_of,
+    with_texts,
+)
 from streams.agents.executor.tenure import LostError, Tenure
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.ports import Lease, LeaseUnreachableError, Point, TradingVenue
@@ -39,6 +48,11 @@ class AccountOwner:
         if self._tenure is not None:
             self._tenure.stop()
 
+    def look_again(self) -> None:
+        """The HALT file changed."""
+        if self._tenure is not None:
+            self._tenure.look_again()
+
     def authority_changed(self) -> None:
         """Control was read on."""
         if self._tenure is not None:
@@ -69,6 +83,7 @@ class AccountOwner:
 
     async def _take_over(self, lease: Lease | None) -> None:
         account = self._account.account
+        await publish_kept(self._near, account)
         past = await read_past(self._near, account, lease)
         if not past.checkpointed and not self._account.adopted:
             await self._refuse_foreign_past(past)

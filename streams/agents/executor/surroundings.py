@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from streams.agents.executor.config import ExecutorConfig
 from streams.agents.executor.control import ControlWatch, HaltFile
+from streams.agents.executor.spool import Spool
 from streams.agents.executor.tail import Tail
 from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, LeaseStore, Log, Verifier
 
@@ -26,5 +27,6 @@ class Surroundings:
     leases: LeaseStore
     clock: Clock
     verifier: Verifier
+    spool: Spool
     stamp: Stamp | None = None
     points: CrashPoints = NO_CRASH_POINTS

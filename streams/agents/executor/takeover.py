@@ -87,6 +87,28 @@ async def read_past(near: Surroundings, account: str, lease: Lease | None) -> Pa
     return _fold(Past(Books(account), end, False), records, account)
 
 
+async def publish_kept(near: Surroundings, account: str) -> None:
+    """Publish what a dead process of this machine kept and the log does not hold.
+
+    Where another owner came between, its events would be void: it has asked the venue itself since.
+    """
+    left = near.spool.left(account)
+    if not left:
+        return
+    partition = partition_of(account.encode(), await near.log.partitions(ORDERS_EVENTS))
+    end = await near.log.end_offset(ORDERS_EVENTS, partition)
+    begin = await near.log.begin_offset(ORDERS_EVENTS, partition)
+    start = min(max(begin, min(kept.from_offset for kept in left)), end)
+    records = [record for record in await near.log.read(ORDERS_EVENTS, partition, start, end) if record.key == account.encode()]
+    held = {record.header("ce_id") for record in records}
+    epoch = max((event.epoch for _, event in _events(records, account)), default=0)
+    missing = [kept for kept in left if kept.ce_id.encode() not in held and kept.epoch >= epoch]
+    for kept in missing:
+        await near.log.append(kept.output)
+    log.warning("account %s: %d of %d events kept on this machine were published late", account, len(missing), len(left))
+    near.spool.discard(account)
+
+
 async def claim(near: Surroundings, account: str, lease: Lease | None, past: Past) -> Claim | None:
     """Raise the lease row above every epoch seen; None when somebody else was faster."""
     epoch = max(lease.epoch if lease is not None else 0, past.books.epoch) + 1

@@ -26,6 +26,7 @@ from streams.agents.executor import looking
 from streams.agents.executor.config import AccountConfig
 from streams.agents.executor.inbox import Inbox
 from streams.agents.executor.letters import event_output
+from streams.agents.executor.spool import Kept
 from streams.agents.executor.surroundings import Surroundings
 from streams.agents.executor.takeover import Claim, Past, resource_of
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
@@ -126,6 +127,10 @@ class Tenure:
         self._stopping = True
         self._inbox.put(Ticked)
 
+    def look_again(self) -> None:
+        """Something outside changed, such as the HALT file."""
+        self._inbox.put(Ticked)
+
     def authority_changed(self) -> None:
         """Control was read on."""
         current = self._near.control.current_at_boot_ms
@@ -196,7 +201,7 @@ class Tenure:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Publish():
-                self._publish(effect.event)
+                self._publish(effect.event, keep=effect.keep)
             case SendOrder():
                 self._near.points.reach(Point.BEFORE_REQUEST)
                 self._requests += 1
@@ -214,14 +219,20 @@ class Tenure:
 
     # Events
 
-    def _publish(self, event: ExecutionEvent) -> "asyncio.Future[int]":
+    def _publish(self, event: ExecutionEvent, *, keep: bool = False) -> "asyncio.Future[int]":
         command_id = getattr(event, "command_id", "")
         intends = isinstance(event, OrderIntended | CancelIntended)
         ce_id, output = event_output(event, self._traces.get(command_id, ""))
         if intends:
             self._near.points.reach(Point.BEFORE_INTENT)
+        if keep:
+            name = self._account.account
+            from_offset = self._near.events.next_offset(name)
+            self._near.spool.keep(Kept(ce_id, name, event.epoch, from_offset, output))
         ack = asyncio.ensure_future(self._near.log.append_nowait(output))
         ack.add_done_callback(self._acknowledged)
+        if keep:
+            ack.add_done_callback(lambda done: self._unkeep(done, event.epoch, ce_id))
         if intends:
             self._intents[ce_id] = (event.command_id, event.attempt)
             ack.add_done_callback(lambda _: self._stamp("intent_acked", command_id))
@@ -236,6 +247,10 @@ class Tenure:
     def _acknowledged(self, ack: "asyncio.Future[int]") -> None:
         if not ack.cancelled() and (error := ack.exception()) is not None:
             self._fail(LostError(f"an event could not be appended: {error!r}"))
+
+    def _unkeep(self, ack: "asyncio.Future[int]", epoch: int, ce_id: str) -> None:
+        if not ack.cancelled() and ack.exception() is None:
+            self._near.spool.acknowledged(self._account.account, epoch, ce_id)
 
     def _write_checkpoint(self) -> None:
         assert self._state is not None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from schemas.control import (
     AccountLimitsSet,
+    CancelRequested,
     FlowClassificationSet,
     MaintenanceScheduled,
     PortfolioCreated,
@@ -47,6 +48,8 @@ class Authority:
     maintenance: tuple[MaintenanceScheduled, ...] = ()
     announced: tuple[TransferAnnounced, ...] = ()
     classified: Mapping[tuple[str, str], FlowClassificationSet] = field(default_factory=dict)
+    canceled: frozenset[str] = frozenset()
+    canceled_before_ms: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class AccountAuthority:
     maintenance: tuple[tuple[int, int], ...] = ()
     announced: tuple[TransferAnnounced, ...] = ()
     classified: Mapping[str, FlowClassificationSet] = field(default_factory=dict)
+    canceled: frozenset[str] = frozenset()
+    canceled_before_ms: int = 0
 
     def is_former(self, portfolio: str, incarnation: str) -> bool:
         """Whether that was an incarnation of the account's portfolio and is no more."""
@@ -90,6 +95,8 @@ def fold(state: Authority, message: Message) -> Authority:
             return _resumed(state, message)
         case MaintenanceScheduled():
             return replace(state, maintenance=(*state.maintenance, message)[-_WINDOWS_MAX:])
+        case CancelRequested():
+            return _cancel_requested(state, message)
         case TransferAnnounced():
             return replace(state, announced=(*state.announced, message)[-_ANNOUNCED_MAX:])
         case FlowClassificationSet():
@@ -97,6 +104,13 @@ def fold(state: Authority, message: Message) -> Authority:
             return replace(state, classified=dict(list(said.items())[-_ANNOUNCED_MAX:]))
         case _:
             return state
+
+
+def _cancel_requested(state: Authority, message: CancelRequested) -> Authority:
+    if message.target_command_id is not None:
+        return replace(state, canceled=state.canceled | {message.target_command_id})
+    before = max(message.at_ms, state.canceled_before_ms.get(message.scope, 0))
+    return replace(state, canceled_before_ms={**state.canceled_before_ms, message.scope: before})
 
 
 def _resumed(state: Authority, message: TradingResumed) -> Authority:
@@ -127,6 +141,8 @@ def for_account(state: Authority, account: str, venue: str) -> AccountAuthority:
         resumed=state.resumed,
         voided_before_ms=max((state.voided_before_ms.get(scope, 0) for scope in scopes), default=0),
         maintenance=tuple((window.from_ms, window.to_ms) for window in state.maintenance if window.venue == venue),
+        canceled=state.canceled,
+        canceled_before_ms=max((state.canceled_before_ms.get(scope, 0) for scope in scopes), default=0),
         announced=tuple(transfer for transfer in state.announced if transfer.account == account),
         classified={flow_id: said for (name, flow_id), said in state.classified.items() if name == account},
     )

@@ -59,7 +59,7 @@ class Order:
     """A command that was admitted and has not ended.
 
     `reserved_quote` is what it can still trade. `command` is None only after a take-over, until it was read again from its
-    offset. `traded` are the fills by the venue's trade id.
+    offset. `traded` are the fills by the venue's trade id. `own_cause` says why the executor decided this cancel itself.
     """
 
     command_id: str
@@ -77,6 +77,7 @@ class Order:
     venue_order_id: str | None = None
     traded: Mapping[str, Decimal] = field(default_factory=dict)
     traded_quote: Decimal = Decimal(0)
+    own_cause: str = ""
 
     @property
     def is_cancel(self) -> bool:
@@ -197,6 +198,8 @@ def precedes(answered: AnsweredUpTo | None, incarnation: str, decision_number: i
 
 
 def _admitted(books: Books, event: CommandAdmitted) -> Books:
+    if event.own_cause and event.command_id in books.orders:
+        return books  # published again from what its machine had kept
     if event.command_id in books.orders:
         raise InvariantError(f"account {books.account}: command {event.command_id} was admitted twice")
     price = max(event.price_limit_quote or Decimal(0), event.price_mid_quote or Decimal(0))
@@ -211,7 +214,10 @@ def _admitted(books: Books, event: CommandAdmitted) -> Books:
         state=advance(None, happened(event)).state,
         target_command_id=event.target_command_id,
         reserved_quote=MONEY.multiply(price, event.quantity_base or Decimal(0)),
+        own_cause=event.own_cause,
     )
+    if event.own_cause:
+        return replace(books, orders={**books.orders, event.command_id: order})
     answered = AnsweredUpTo(incarnation=event.incarnation, decision_number=event.decision_number, ordinal=event.ordinal)
     return replace(
         books,
@@ -241,6 +247,8 @@ def _progressed(books: Books, event: CommandEvent) -> Books:
     order = books.orders.get(event.command_id)
     if order is None:
         return _after_the_end(books, event)
+    if order.own_cause and isinstance(event, CancelIntended) and _is_repeat(order.intent, event):
+        return books  # published again from what its machine had kept
     changed = _order_after(order, event)
     if isinstance(event, OrderIntended | CancelIntended):
         _next_attempt(order, event)
@@ -274,6 +282,10 @@ def _order_after(order: Order, event: CommandEvent) -> Order:
             )
         case _:
             return replace(order, state=state)
+
+
+def _is_repeat(intent: Intent | None, event: CancelIntended) -> bool:
+    return intent is not None and (intent.attempt, intent.timestamp_ms) == (event.attempt, event.timestamp_ms)
 
 
 def _next_attempt(order: Order, event: AttemptEvent) -> None:

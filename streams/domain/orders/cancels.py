@@ -74,6 +74,8 @@ def _intend(turn: Turn, cancel: Order, target: Order, attempt: int) -> None:
         )
     )
     turn.tend(cancel.command_id, busy=True, cleared=False)
+    if cancel.own_cause and turn.now.halt_file is not None:
+        release(turn, turn.books.orders[cancel.command_id])  # kept on this machine: the log may be away
 
 
 def release(turn: Turn, cancel: Order) -> None:

@@ -83,7 +83,8 @@ def restore(message: ExecutorCheckpoint) -> Books:
 
 def without_commands(books: Books) -> dict[str, int]:
     """Open commands whose text is not known, with the offset at which it stands in `orders.commands`."""
-    return {order.command_id: order.commands_offset for order in books.orders.values() if order.command is None}
+    given = (order for order in books.orders.values() if not order.own_cause)
+    return {order.command_id: order.commands_offset for order in given if order.command is None}
 
 
 def with_command(books: Books, command_id: str, command: Any) -> Books:

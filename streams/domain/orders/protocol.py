@@ -18,7 +18,7 @@ from schemas.orders import (
     OrderUnknown,
     PlaceOrder,
 )
-from streams.domain.orders import attempts, cancels, distrust, flows, gate, opening
+from streams.domain.orders import attempts, cancels, distrust, flows, gate, opening, stops
 from streams.domain.orders.books import precedes
 from streams.domain.orders.checkpoint import with_command
 from streams.domain.orders.state import LeaseProof, State, VenueTime
@@ -109,6 +109,7 @@ def _advance(turn: Turn) -> None:
     """Do what can be done now, the most pressing first, then in the order in which commands were given."""
     distrust.tell(turn)
     cancels.end_with_targets(turn)
+    stops.enforce(turn)
     waiting = sorted(turn.books.orders.values(), key=lambda order: (attempts.rank(order), order.commands_offset))
     for waited in waiting:
         order = turn.books.orders.get(waited.command_id)

@@ -185,9 +185,13 @@ class CancelRequest:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Append to `orders.events`, in order. An INTENT must be read back before its request may leave."""
+    """Append to `orders.events`, in order. An INTENT must be read back before its request may leave.
+
+    With `keep` it is on this machine's disk before anything that follows it is done.
+    """
 
     event: ExecutionEvent
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)

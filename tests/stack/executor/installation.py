@@ -249,6 +249,11 @@ class Installation:
                 told.append(event.TYPE.removeprefix("orders."))
         return told
 
+    def canceled(self) -> list[dict[str, Any]]:
+        """The orders that the venue's own journal says were canceled."""
+        entries = self.server.venue.market.journal.since(1)
+        return [entry.body for entry in entries if entry.kind == "order_closed" and entry.body["cancel_id"]]
+
     def accepted(self) -> list[dict[str, Any]]:
         """The orders that the venue's own journal says it accepted."""
         return [entry.body for entry in self.server.venue.market.journal.since(1) if entry.kind == "order_accepted"]

@@ -1,6 +1,7 @@
 """Broker or database away and back: no crash, no order without its fence, nothing lost."""
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,15 +9,19 @@ from typing import Any
 
 import pytest
 
-from schemas.orders import CommandExpiredUnsent, OrderIntended, OwnerStarted
+from schemas.orders import CommandAdmitted, CommandExpiredUnsent, OrderIntended, OwnerStarted
+from streams.agents.executor.spool import SPOOL_DIR
+from streams.gateways.lease import PostgresLeases
 from streams.gateways.postgres import migrate
 from streams.local.broker import Broker
 from streams.local.database import Database
+from streams.ports import LeaseUnreachableError
 from tests.stack.executor.installation import CLOCK, Installation, ended, opened, until
 
 pytestmark = pytest.mark.timeout(300)  # whole processes start and take over: a hang guard, not a target
 
 AWAY_S = 8.0
+log = logging.getLogger("stack.outages")
 
 
 @pytest.fixture
@@ -105,3 +110,64 @@ async def test_given_the_broker_killed_and_restarted_then_the_flow_resumes(
         assert await until(closed, 60)
         assert executor.owned == 1
     assert len(installation.accepted()) == 1
+
+
+async def test_3_3_given_the_broker_away_then_the_halt_file_still_takes_orders_off_the_book(
+    with_own_broker: Installation, own_broker: Broker
+) -> None:
+    """The cancels are on disk before they leave, and in the log once there is one again."""
+    installation = with_own_broker
+    async with installation.executor():
+        await opened(installation)
+        commands = [
+            await installation.command(installation.place(time_in_force="gtc", price_limit_quote="30000")) for _ in range(3)
+        ]
+        for command in commands:
+            await ended(installation, command, "accepted")
+        own_broker.pause()
+        try:
+            (installation.state_dir / "HALT").write_text("all somebody saw something\n")
+            began_ms = CLOCK.wall_ms()
+
+            async def off_the_book() -> bool:
+                return len(installation.canceled()) == len(commands)
+
+            await until(off_the_book, 4)  # the lease's own life is 5 s; nothing renews what the broker has to say
+            took_ms = CLOCK.wall_ms() - began_ms
+            assert list((installation.state_dir / SPOOL_DIR).iterdir())
+            log.info("%d orders were off the book %d ms after the HALT file, without a broker", len(commands), took_ms)
+        finally:
+            own_broker.resume()
+        for command in commands:
+            assert (await ended(installation, command, "closed"))[-1] == "closed"
+        refused = await installation.command(installation.place())
+        assert await ended(installation, refused, "not-admitted") == ["not-admitted"]
+    decided = [event for event in await installation.events(kind=CommandAdmitted) if event.own_cause]
+    assert {event.target_command_id for event in decided} == set(commands)
+    assert not list((installation.state_dir / SPOOL_DIR).iterdir())
+    assert len(installation.accepted()) == len(commands)
+
+
+async def test_3_3_given_broker_and_database_away_then_the_halt_file_works_while_the_lease_lasts(
+    with_own_broker: Installation, own_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation = with_own_broker
+    async with installation.executor():
+        await opened(installation)
+        command = await installation.command(installation.place(time_in_force="gtc", price_limit_quote="30000"))
+        await ended(installation, command, "accepted")
+
+        async def away(*_: Any) -> bool:
+            raise LeaseUnreachableError("away")
+
+        monkeypatch.setattr(PostgresLeases, "renew", away)
+        own_broker.pause()
+        try:
+            (installation.state_dir / "HALT").write_text("all\n")
+
+            async def off_the_book() -> bool:
+                return len(installation.canceled()) == 1
+
+            await until(off_the_book, 4)
+        finally:
+            own_broker.resume()

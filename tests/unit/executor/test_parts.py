@@ -18,6 +18,7 @@ from streams.agents.executor.config import AccountConfig, ExecutorConfig
 from streams.agents.executor.control import ControlWatch, HaltFile
 from streams.agents.executor.inbox import WAITING_MAX, Inbox
 from streams.agents.executor.letters import event_id, event_output
+from streams.agents.executor.spool import Spool
 from streams.agents.executor.surroundings import Surroundings
 from streams.agents.executor.tail import Tail
 from streams.agents.executor.takeover import Past, Watch, announce, claim, read_past, with_texts
@@ -62,7 +63,9 @@ def near(tmp_path: Path) -> tuple[Surroundings, Broker, MemoryLeases, TestClock]
     log, leases = MemoryLog(broker), MemoryLeases(clock)
     tails = [Tail(MemoryReader(broker), topic) for topic in (ORDERS_COMMANDS, ORDERS_EVENTS, OPERATOR_CONTROL)]
     watch = ControlWatch(log, tails[2], clock, AnyAuthor(), 1000, lambda: None)
-    around = Surroundings(config(tmp_path), log, tails[0], tails[1], watch, HaltFile(tmp_path), leases, clock, AnyAuthor())
+    around = Surroundings(
+        config(tmp_path), log, tails[0], tails[1], watch, HaltFile(tmp_path), leases, clock, AnyAuthor(), Spool(tmp_path)
+    )
     return around, broker, leases, clock
 
 

@@ -1,0 +1,158 @@
+"""3.3 and 1.1: the executor takes orders off the book by itself: on a halt, at their end of life, on an operator's word."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from schemas.control import CancelRequested, StopKind
+from schemas.orders import CancelIntended, CommandAdmitted, OrderAccepted, OrderClosed
+from streams.domain.orders.authority import Authority, fold, for_account
+from streams.domain.orders.books import Books, evolve
+from streams.domain.orders.checkpoint import checkpoint, restore, without_commands
+from streams.domain.orders.outcome import Standing, VenueReply
+from streams.domain.orders.stimuli import Publish, SendCancel
+from tests.unit.orders.desk import WALL_MS, Desk, cancel, desk, place, view
+
+
+def standing(**changes: object) -> tuple[Desk, str, str]:
+    """An order on the venue's book: table, command, client order id."""
+    table = desk()
+    command, client = table.sent(place(time_in_force="gtc", **changes))
+    table.accept(command, view(client))
+    return table, command, client
+
+
+def own(table: Desk) -> list[CommandAdmitted]:
+    """The cancels that the executor decided itself."""
+    return [event for event in table.said(CommandAdmitted) if event.own_cause]
+
+
+def test_3_3_a_halt_by_control_cancels_what_stands_and_a_freeze_leaves_it() -> None:
+    table, target, client = standing()
+    table.allow(stop=StopKind.FREEZE)
+    assert not own(table)
+    table.allow(stop=StopKind.HALT)
+    (decided,) = own(table)
+    assert (decided.target_command_id, decided.own_cause) == (target, "halted")
+    table.read_back(decided.command_id)
+    (sent,) = table.asked(SendCancel)
+    assert sent.request.client_order_id == client
+    table.reply(decided.command_id, VenueReply(http_status=200, order=view(client, standing=Standing.CANCELED)))
+    table.look(target, order=view(client, standing=Standing.CANCELED))
+    assert [event.command_id for event in table.said(OrderClosed)] == [target]
+    assert not table.state.books.orders
+    table.wait(1000)
+    assert len(own(table)) == 1
+
+
+def test_3_3_a_halt_of_its_own_cancels_too() -> None:
+    table, target, _ = standing()
+    table.state = replace(table.state, books=replace(table.state.books, halts={"a" * 32: "overfill"}))
+    table.wait(1000)
+    assert [event.target_command_id for event in own(table)] == [target]
+    assert own(table)[0].own_cause.startswith("account_halted: overfill")
+
+
+def test_3_3_under_the_halt_file_a_cancel_does_not_wait_for_the_log_but_for_this_machines_disk() -> None:
+    table, target, _ = standing()
+    table.halt_file = "pulled the plug"
+    effects = table.wait(100)
+    kinds = [type(effect.event) if isinstance(effect, Publish) else type(effect) for effect in effects]
+    assert kinds == [CommandAdmitted, CancelIntended, SendCancel]
+    assert all(effect.keep for effect in effects if isinstance(effect, Publish))
+    (decided,) = own(table)
+    assert (decided.target_command_id, decided.own_cause) == (target, "halt_file: pulled the plug")
+    assert table.read_back(decided.command_id) == (), "it left once already"
+
+
+def test_3_3_without_a_lease_not_even_the_halt_file_sends() -> None:
+    table, _, _ = standing()
+    table.halt_file = "pulled"
+    table.wait(6000)
+    assert own(table)
+    assert not table.said(CancelIntended)
+
+
+def test_3_3_an_order_of_unknown_fate_is_canceled_as_soon_as_it_is_found() -> None:
+    table = desk()
+    target, client = table.unknown()
+    table.allow(stop=StopKind.HALT)
+    assert [event.target_command_id for event in own(table)] == [target]
+    assert not table.said(CancelIntended)
+    table.look(target, order=view(client))
+    table.wait(100)
+    assert [event.target_command_id for event in table.said(CancelIntended)] == [target]
+
+
+def test_3_3_an_order_whose_end_is_known_needs_no_cancel() -> None:
+    table = desk()
+    command, client = table.sent()
+    table.accept(command, view(client, "0.1", Standing.FILLED))
+    table.allow(stop=StopKind.HALT)
+    assert table.said(OrderAccepted)
+    assert not own(table)
+
+
+def test_1_1_an_order_does_not_outlive_its_expiry() -> None:
+    table, target, _ = standing(expires_at_ms=WALL_MS + 40_000)
+    for _ in range(8):
+        table.wait(4_900)
+        table.refresh()
+    assert not own(table)
+    table.wait(900)
+    assert [(event.target_command_id, event.own_cause) for event in own(table)] == [(target, "expired")]
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_3_3_an_operators_cancel_takes_one_order_or_all_decided_before(everything: bool) -> None:
+    table, target, _ = standing()
+    said = CancelRequested(scope="account:alice", at_ms=WALL_MS, who="op", target_command_id=None if everything else target)
+    heard = for_account(fold(Authority(), said), "alice", "sim")
+    table.allow(canceled=heard.canceled, canceled_before_ms=heard.canceled_before_ms)
+    assert [(event.target_command_id, event.own_cause) for event in own(table)] == [(target, "operator")]
+    other = table.command(place(2, decided_at_ms=WALL_MS + 1, symbol="ETH/USDT"))
+    table.read_back(other)
+    table.accept(other, view(table.intended(other), symbol="ETH/USDT"))
+    assert len(own(table)) == 1, "what was decided later is not meant"
+
+
+def test_3_3_an_operators_cancel_for_another_account_is_not_ours() -> None:
+    said = CancelRequested(scope="account:bob", at_ms=WALL_MS, who="op")
+    assert for_account(fold(Authority(), said), "alice", "sim").canceled_before_ms == 0
+
+
+def test_3_3_own_cancels_move_no_mark_and_survive_a_take_over() -> None:
+    table, target, _ = standing()
+    before = (dict(table.state.books.answered), table.state.books.commands_next_offset)
+    table.allow(stop=StopKind.HALT)
+    assert (dict(table.state.books.answered), table.state.books.commands_next_offset) == before
+    books = restore(checkpoint(table.state.books, "one", table.wall_ms, 7))
+    (decided,) = own(table)
+    assert books.orders[decided.command_id].own_cause == "halted"
+    assert decided.command_id not in without_commands(books)
+    after = desk(books)
+    after.allow(stop=StopKind.HALT)
+    assert not own(after), "the same order has the same cancel"
+    assert target in after.state.books.orders
+
+
+def test_3_3_kept_events_that_are_published_twice_change_nothing_the_second_time() -> None:
+    table, _, _ = standing()
+    table.halt_file = "pulled"
+    table.wait(100)
+    kept = [effect.event for effect in table.effects if isinstance(effect, Publish)]
+    books = table.state.books
+    for event in kept:
+        assert evolve(books, event) == books
+
+
+def test_3_3_the_folds_own_cancel_beside_ours_ends_with_the_same_target() -> None:
+    table, target, client = standing()
+    table.allow(stop=StopKind.HALT)
+    theirs = table.command(cancel(target))
+    table.read_back(own(table)[0].command_id)
+    table.look(target, order=view(client, standing=Standing.CANCELED, filled_base=Decimal(0)))
+    assert not table.state.books.orders
+    assert table.story(theirs)[-1] == "cancel-ended"
+    assert isinstance(table.state.books, Books)
