@@ -103,6 +103,7 @@ CHECKS: dict[str, Check] = {
     "types": [BIN / "basedpyright", "--warnings"],
     "layers": [BIN / "lint-imports", "--no-cache"],
     "published schemas": [BIN / "trimtab", "contracts", "check"],
+    "generated pages": [BIN / "python", "tests/docs.py", "check"],
     "compose file": [
         BIN / "check-jsonschema",
         "--builtin-schema",

@@ -1,0 +1,42 @@
+"""Generated pages under docs/: `python tests/docs.py` writes them, `python tests/docs.py check` compares (`make check`)."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from streams.domain.orders import lifecycle  # noqa: E402
+
+
+def life_of_a_command() -> str:
+    """The picture of `streams/domain/orders/lifecycle.py`, as Mermaid."""
+    return f"""# The life of a command
+
+Generated from the table in `streams/domain/orders/lifecycle.py` by `python tests/docs.py`; `make check` compares. A step that is not
+here cannot happen: executor and ledger stop. A word in brackets is the flag that a step leaves in the ledger.
+
+```mermaid
+{lifecycle.as_mermaid()}```
+"""
+
+
+PAGES: dict[str, Callable[[], str]] = {"docs/lifecycle.md": life_of_a_command}
+
+
+def main(arguments: list[str]) -> int:
+    """Write, or say which page is out of date. Returns the exit status."""
+    stale = 0
+    for name, make in PAGES.items():
+        path, text = ROOT / name, make()
+        if arguments != ["check"]:
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            print(f"{name} is not what the code says; write it again with `python tests/docs.py`")
+            stale += 1
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
