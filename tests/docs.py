@@ -14,8 +14,8 @@ def life_of_a_command() -> str:
     """The picture of `streams/domain/orders/lifecycle.py`, as Mermaid."""
     return f"""# The life of a command
 
-Generated from the table in `streams/domain/orders/lifecycle.py` by `python tests/docs.py`; `make check` compares. A step that is not
-here cannot happen: executor and ledger stop. A word in brackets is the flag that a step leaves in the ledger.
+Generated from the table in `streams/domain/orders/lifecycle.py` by `python tests/docs.py`; `make check` compares. A step that
+is not here cannot happen: executor and ledger stop. A word in brackets is the flag that a step leaves in the ledger.
 
 ```mermaid
 {lifecycle.as_mermaid()}```
