@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from streams.domain.orders import lifecycle  # noqa: E402
+from streams.domain.orders import lifecycle
 
 
 def life_of_a_command() -> str:
