@@ -5,6 +5,7 @@ import logging
 
 from streams.agents.executor import looking
 from streams.agents.executor.config import AccountConfig
+from streams.agents.executor.fence import LostError
 from streams.agents.executor.inbox import Inbox
 from streams.agents.executor.surroundings import Surroundings
 from streams.agents.executor.takeover import (
@@ -17,7 +18,7 @@ from streams.agents.executor.takeover import (
     resource_of,
     with_texts,
 )
-from streams.agents.executor.tenure import LostError, Tenure
+from streams.agents.executor.tenure import Tenure
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.ports import Lease, LeaseUnreachableError, Point, TradingVenue
 

@@ -24,6 +24,7 @@ from schemas.orders import (
 from streams.agents.deadletter import Few, dead_letter_of
 from streams.agents.executor import looking
 from streams.agents.executor.config import AccountConfig
+from streams.agents.executor.fence import Fence, LostError, last_look, last_look_at_cancel
 from streams.agents.executor.inbox import Inbox
 from streams.agents.executor.letters import event_output
 from streams.agents.executor.spool import Kept
@@ -69,10 +70,6 @@ WAIT_S_MAX = 1.0
 _VENUE_ERRORS = (UnreachableError, UnknownOutcomeError, RefusedError)
 
 
-class LostError(Exception):
-    """The tenure is over: the lease is somebody else's, or what it stands on failed."""
-
-
 class Tenure:
     """One account, owned under one epoch."""
 
@@ -83,7 +80,7 @@ class Tenure:
         self.claimed = claimed
         self._inbox = inbox
         self._state: State | None = None
-        self._intents: dict[str, tuple[str, int]] = {}
+        self._fence = Fence(claimed.epoch, near.config.owner)
         self._traces: dict[str, str] = {}
         self._requests = 0
         self._strangers = Few()
@@ -234,7 +231,7 @@ class Tenure:
         if keep:
             ack.add_done_callback(lambda done: self._unkeep(done, event.epoch, ce_id))
         if intends:
-            self._intents[ce_id] = (event.command_id, event.attempt)
+            self._fence.intend(ce_id, event)
             ack.add_done_callback(lambda _: self._stamp("intent_acked", command_id))
             ack.add_done_callback(lambda _: self._near.points.reach(Point.INTENT_DURABLE))
             self._near.points.reach(Point.INTENT_APPENDED)
@@ -315,10 +312,9 @@ class Tenure:
         if (record.header("ce_type") or b"").decode(errors="replace") == OwnerStarted.ce_type():
             started = decode(OwnerStarted.ce_type(), record.value)
             assert isinstance(started, OwnerStarted)
-            ours = started.epoch == self.claimed.epoch and started.owner == self._near.config.owner
-            if started.epoch >= self.claimed.epoch and not ours:
+            if self._fence.overtaken(started):
                 self._inbox.put(Superseded)
-        intent = self._intents.pop(ce_id, None)
+        intent = self._fence.proven(ce_id)
         if intent is not None:
             self._stamp("intent_read_back", intent[0])
             self._near.points.reach(Point.INTENT_READ_BACK)
@@ -361,22 +357,16 @@ class Tenure:
 
     async def _send_order(self, effect: SendOrder) -> None:
         def permit() -> None:
-            self._still_ours(effect.deadline_boot_ms)
-            if (reason := self._now().halt_file) is not None:
-                raise LostError(f"halt_file: {reason}")
+            last_look(self._state, self._now(), effect.deadline_boot_ms)
             self._stamp("request_out", effect.command_id)
 
         self._replied(effect, await self._venue.place(effect.request, permit))
 
     async def _send_cancel(self, effect: SendCancel) -> None:
         def permit() -> None:
-            self._still_ours(effect.deadline_boot_ms)
+            last_look_at_cancel(self._state, self._now(), effect.deadline_boot_ms)
 
         self._replied(effect, await self._venue.cancel(effect.request, permit))
-
-    def _still_ours(self, deadline_boot_ms: int) -> None:
-        if self._state is None or not self._state.owner or self._near.clock.boot_ms() >= deadline_boot_ms:
-            raise LostError("deadline_passed")
 
     def _replied(self, effect: SendOrder | SendCancel, reply: VenueReply) -> None:
         self._requests -= 1

@@ -1,0 +1,47 @@
+"""What stands between an intent and its bytes: its place in the log, and the last look before they leave.
+
+Plain decisions without waiting, so that the simulation in virtual time performs effects by the very same rules.
+"""
+
+from schemas.orders import CancelIntended, OrderIntended, OwnerStarted
+from streams.domain.orders.state import State
+from streams.domain.orders.stimuli import Now
+
+
+class LostError(Exception):
+    """The tenure is over: the lease is somebody else's, or what it stands on failed."""
+
+
+class Fence:
+    """What an owner of `epoch` learns from its own tail of the account's events."""
+
+    def __init__(self, epoch: int, owner: str) -> None:
+        self._epoch = epoch
+        self._owner = owner
+        self._intents: dict[str, tuple[str, int]] = {}
+
+    def intend(self, ce_id: str, intent: OrderIntended | CancelIntended) -> None:
+        """An own INTENT was given to the log under that id: its request waits until it is read back."""
+        self._intents[ce_id] = (intent.command_id, intent.attempt)
+
+    def proven(self, ce_id: str) -> tuple[str, int] | None:
+        """(command id, attempt) of the own INTENT that was just read back, once; None for any other record."""
+        return self._intents.pop(ce_id, None)
+
+    def overtaken(self, started: OwnerStarted) -> bool:
+        """Whether an OwnerStarted that was just read ends this tenure: all of its intents behind that record are void."""
+        ours = started.epoch == self._epoch and started.owner == self._owner
+        return started.epoch >= self._epoch and not ours
+
+
+def last_look(state: State | None, now: Now, deadline_boot_ms: int) -> None:
+    """Nothing is left to do but to write the bytes of an order. Raises LostError when they must not leave."""
+    last_look_at_cancel(state, now, deadline_boot_ms)
+    if now.halt_file is not None:
+        raise LostError(f"halt_file: {now.halt_file}")
+
+
+def last_look_at_cancel(state: State | None, now: Now, deadline_boot_ms: int) -> None:
+    """The same for a cancel: it passes while the lease is held, whatever was halted."""
+    if state is None or not state.owner or now.boot_ms >= deadline_boot_ms:
+        raise LostError("deadline_passed")
