@@ -103,8 +103,8 @@ def _sequencer(settings: Settings, instance: str) -> int:
     """market.tickers, venue.status, venue.rules, account.balances, operator.control, orders.ledger → portfolio.journal
 
     Writes a journal only under a lease in PostgreSQL and its own epoch in the log. Dead-letters garbage, drops what is stale or
-    repeated, and counts both. Journals only control events that a trusted operator signed. Refuses control or ledger positions
-    that retention removed.
+    repeated, and counts both. Journals only control events that a trusted operator signed. Refuses at start settings that trust
+    nobody, and will not go on should a position of control or ledger, kept for ever, be gone all the same.
     """
     from streams.agents.sequencer.agent import Sequencer
     from streams.agents.sequencer.config import SequencerConfig
@@ -135,7 +135,7 @@ def _portfolio(settings: Settings, instance: str) -> int:
     """portfolio.journal → rebalance.signals, orders.commands
 
     Refuses at start a missing signing key, a lost checkpoint, or one of another version that was not drained. Later it holds
-    trades back (shard.py).
+    trades back (shard.py); an input that cannot belong into its journal stops it (exit 70).
     """
     spec, factory = portfolio_fold(settings, instance)
     return _fold(settings, spec, factory, signer_of(settings, KeyPurpose.COMMANDS))
@@ -197,7 +197,8 @@ def _executor(settings: Settings, instance: str) -> int:
 def _ledger(settings: Settings, instance: str) -> int:
     """orders.events → orders.ledger
 
-    Dead-letters what it cannot read; an event that contradicts the books stops the process (exit 70).
+    Dead-letters what it cannot read; an event that contradicts the books, also for want of one that was set aside, stops the
+    process (exit 70).
     """
     spec, factory = ledger_fold(settings, instance)
     return _fold(settings, spec, factory)
@@ -206,7 +207,8 @@ def _ledger(settings: Settings, instance: str) -> int:
 def _projector(settings: Settings, _instance: str) -> int:
     """orders.ledger, rebalance.signals, venue.latency → Postgres
 
-    Refuses a database with another schema. Waits for a database that is away; stops at a gap or fork of the books (exit 70).
+    Refuses a database with another schema. Dead-letters what it cannot read; waits for a database that is away; stops at a gap
+    or fork of the books, an entry that was set aside included (exit 70).
     """
     from streams.agents.projector import Projector
     from streams.gateways.postgres import require_schema

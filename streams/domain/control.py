@@ -103,16 +103,28 @@ def fold(events: Iterable[ControlEvent]) -> Controls:
 def difference(controls: Controls, proposed: Sequence[ControlEvent]) -> list[ControlEvent]:
     """The events to append so that the topic says what is proposed; empty when it does already.
 
-    Raises RefusedError when a proposal changes what a portfolio is (its quote or accounts).
+    Raises RefusedError when a proposal changes what a portfolio is (its quote or accounts), or takes another one's account.
     """
     wanted: list[ControlEvent] = []
     for event in proposed:
         current = controls.newest.get(_subject(event))
         if current is None:
+            _refuse_taken(controls, event)
             wanted.append(event)
         elif event.model_dump(exclude=_WHO_AND_WHEN) != current.model_dump(exclude=_WHO_AND_WHEN):
             wanted.append(_change(current, event))
     return wanted
+
+
+def _refuse_taken(controls: Controls, event: ControlEvent) -> None:
+    if not isinstance(event, PortfolioCreated):
+        return
+    for other in controls.newest.values():
+        if isinstance(other, PortfolioCreated) and (taken := sorted(other.accounts.keys() & event.accounts.keys())):
+            raise RefusedError(
+                f"portfolio {event.portfolio}: account {taken[0]} belongs to portfolio {other.portfolio} and stays there; "
+                "give the new portfolio an account of its own"
+            )
 
 
 def _subject(event: ControlEvent) -> tuple[str, str]:

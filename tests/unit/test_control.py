@@ -46,6 +46,12 @@ def test_what_a_portfolio_is_cannot_change():
         difference(fold([CREATED]), [other])
 
 
+def test_an_account_belongs_to_one_portfolio_for_good():
+    other = CREATED.model_copy(update={"scope": "portfolio:other", "portfolio": "other"})
+    with pytest.raises(RefusedError, match=r"portfolio other: account \S+ belongs to portfolio balanced and stays there"):
+        difference(fold([CREATED]), [other])
+
+
 def test_a_stop_stands_until_a_resume_names_it():
     stop, resume = example("control.trading-stopped"), example("control.trading-resumed")
     assert isinstance(stop, TradingStopped)

@@ -34,7 +34,8 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """The control topic as of its last record read. Owners: account to (portfolio, venue).
+    """The control topic as of its last record read. Owners: account to (portfolio, venue); an account stays with whom it
+    was given to first.
 
     `incarnations` are those of each portfolio, the present one last.
     """
@@ -81,7 +82,11 @@ def fold(state: Authority, message: Message) -> Authority:
     """The authority after one control event; events that do not concern sending change nothing."""
     match message:
         case PortfolioCreated():
-            owned = {account: (message.portfolio, venue) for account, venue in message.accounts.items()}
+            owned = {
+                account: (message.portfolio, venue)
+                for account, venue in message.accounts.items()
+                if state.owners.get(account, (message.portfolio,))[0] == message.portfolio
+            }
             before = [one for one in state.incarnations.get(message.portfolio, ()) if one != message.incarnation]
             incarnations = {**state.incarnations, message.portfolio: (*before, message.incarnation)}
             return replace(state, owners={**state.owners, **owned}, incarnations=incarnations)

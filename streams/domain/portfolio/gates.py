@@ -78,7 +78,7 @@ def _stopped(world: World, state: PortfolioState) -> Closed | None:
     if state.quarantine is not None:
         return Closed(Reason.QUARANTINED, state.quarantine)
     stopped = stopped_accounts(world, state, (StopKind.HALT, StopKind.FREEZE))
-    if len(stopped) == len(state.accounts):
+    if stopped and len(stopped) == len(state.accounts):
         return Closed(Reason.HALTED, stopped[min(stopped)])
     if state.leaving_to is not None:
         return Closed(Reason.HALTED, f"moves to shard {state.leaving_to}")
@@ -86,6 +86,8 @@ def _stopped(world: World, state: PortfolioState) -> Closed | None:
 
 
 def _unready(world: World, state: PortfolioState) -> Closed | None:
+    if not state.accounts:
+        return Closed(Reason.WAITING_OPENING, "no account")
     unopened = sorted(name for name, account in state.accounts.items() if not account.opened)
     if unopened:
         return Closed(Reason.WAITING_OPENING, unopened[0])

@@ -121,7 +121,8 @@ def _take_input(shard: Shard, message: Message) -> list[Message]:
     world = shard.world
     match message:
         case LedgerEntry():
-            return _changed(shard, _owners(shard, message.account), lambda s: evolve.booked(s, message, world.time_ms))
+            fact = f"{message.account} entry {message.sequence}"
+            return _changed(shard, _owners(shard, message.account), lambda s: evolve.booked(s, message, world.time_ms), fact)
         case VenueRules():
             world.rules[f"{message.venue}:{message.symbol}"] = message
             return _looked(shard, _on_venue(shard, message.venue))
@@ -157,25 +158,32 @@ def _take_control(shard: Shard, event: ControlEvent) -> list[Message]:
 
 
 def _created(shard: Shard, event: PortfolioCreated) -> list[Message]:
-    """A portfolio begins with no books; one that exists is made anew only under a new incarnation and at rest."""
+    """A portfolio begins with no books; one that exists is made anew only under a new incarnation and at rest.
+
+    An account stays with whom it belongs to: a newcomer that names it is quarantined, and stands here without it.
+    """
     known = shard.portfolios.get(event.portfolio)
     if event.shard != shard.number or (known is not None and known.incarnation == event.incarnation):
         return []
     now_ms = shard.world.time_ms
     accounts = {account: Account(venue) for account, venue in sorted(event.accounts.items())}
     fresh = PortfolioState(event.portfolio, event.incarnation, event.quote, accounts, now_ms, TimeInBand(now_ms))
-    taken = [name for account in accounts for name in _owners(shard, account) if name != event.portfolio]
+    taken = {account: name for account in accounts for name in _owners(shard, account) if name != event.portfolio}
 
     def make(state: PortfolioState) -> PortfolioState:
         if taken:
-            raise ValueError(f"an account of {event.portfolio} belongs to {taken[0]}")
+            account, owner = min(taken.items())
+            raise ValueError(f"{account} belongs to {owner}")
+        if state.missed is not None:
+            raise ValueError(f"{event.portfolio} missed {state.missed}; mended code must fold the journal anew")
         if state.orders:
             raise ValueError(f"{event.portfolio} is created anew with {len(state.orders)} open orders")
         kept = {name: state.accounts[name] for name in fresh.accounts if name in state.accounts}
         return replace(fresh, accounts=fresh.accounts | kept)
 
     if known is None:
-        shard.portfolios[event.portfolio] = fresh
+        own = {name: account for name, account in accounts.items() if name not in taken}
+        shard.portfolios[event.portfolio] = replace(fresh, accounts=own)
         shard.portfolios = dict(sorted(shard.portfolios.items()))
     return _changed(shard, [event.portfolio], make)
 
@@ -185,7 +193,8 @@ def _resumed(shard: Shard, event: TradingResumed) -> list[Message]:
     lifted = [shard.world.stops.pop(halt_id) for halt_id in event.halt_ids if halt_id in shard.world.stops]
     said: list[Message] = []
     for name, state in shard.portfolios.items():
-        own = {halt_id for halt_id in event.halt_ids if halt_id in state.halts or halt_id == state.quarantine}
+        liftable = state.halts.keys() | ({state.quarantine} if state.missed is None else set())
+        own = {halt_id for halt_id in event.halt_ids if halt_id in liftable}
         held = own | {stop.halt_id for stop in lifted if concerns(stop, state)}
         if held:
             signal = signals.resumed(shard.world, state, held)
@@ -220,17 +229,23 @@ def _looked(shard: Shard, names: Iterable[str]) -> list[Message]:
     return _changed(shard, names, lambda state: state)
 
 
-def _changed(shard: Shard, names: Iterable[str], change: Change) -> list[Message]:
-    """Change each of these portfolios and let it look; a failure leaves it as it was and quarantines it."""
+def _changed(shard: Shard, names: Iterable[str], change: Change, fact: str | None = None) -> list[Message]:
+    """Change each of these portfolios and let it look; a failure quarantines it.
+
+    A change that fails leaves the portfolio as it was, and marks the `fact` that it could not take. A look that fails takes
+    nothing back of the change: what the ledger booked has happened, whatever can be decided about it.
+    """
     said: list[Message] = []
     for name in names:
-        state = shard.portfolios[name]
+        state, changed = shard.portfolios[name], None
         try:
-            after, messages, watch = consider(shard.world, change(state))
+            changed = change(state)
+            after, messages, watch = consider(shard.world, changed)
         except InvariantError:
             raise
         except Exception as error:  # noqa: BLE001 - a step is total: whatever failed, only this portfolio stops, and says so
-            after, messages, watch = _quarantined(shard.world, state, error)
+            left = changed or replace(state, missed=state.missed or fact)
+            after, messages, watch = _quarantined(shard.world, left, error)
         shard.portfolios[name] = after
         said += messages
         if watch is None:

@@ -111,7 +111,8 @@ class PortfolioState:
     buys that no sell has funded yet and `sold` the accounts where a sell of the plan in work has been filled.
     `rounds` counts plans since the drift was last inside the threshold, `fruitless` those in a row that filled nothing.
     `limits_due`: a fill was booked that the limits have not been compared with yet. `flows_open` are flows that nobody has
-    classified, each with its account.
+    classified, each with its account. `missed` names the first ledger entry that could not be booked: the holdings are wrong
+    from there on, and the quarantine stands until mended code folds the journal anew.
     """
 
     portfolio: Name
@@ -136,6 +137,7 @@ class PortfolioState:
     halts: dict[Id, Halt] = field(default_factory=dict)
     alarms: tuple[Alarm, ...] = ()
     quarantine: Id | None = None
+    missed: Text | None = None
     leaving_to: Count | None = None
     held_back: Reason | None = None
     failures: tuple[Failure, ...] = ()

@@ -192,6 +192,21 @@ def test_given_stops_of_other_scopes_then_only_ours_close_the_account() -> None:
     assert for_account(fold(frozen, stop("f", "all")), "alice", "sim").stop is StopKind.HALT
 
 
+def test_given_a_second_portfolio_that_claims_an_account_then_it_stays_with_the_first() -> None:
+    first = PortfolioCreated(
+        scope="portfolio:main", at_ms=1, who="t", portfolio="main", incarnation="0" * 32, shard=0, quote="USDT",
+        accounts={"alice": "sim"},
+    )  # fmt: skip
+    second = first.model_copy(
+        update={"scope": "portfolio:late", "portfolio": "late", "accounts": {"alice": "sim", "bob": "sim"}}
+    )
+    state = fold(fold(Authority(), first), second)
+    assert for_account(state, "alice", "sim").portfolio == "main"
+    assert for_account(state, "bob", "sim").portfolio == "late"
+    again = first.model_copy(update={"incarnation": "1" * 32})
+    assert for_account(fold(state, again), "alice", "sim").incarnation == "1" * 32
+
+
 def test_given_a_resume_then_exactly_the_named_halts_are_lifted_and_older_commands_voided() -> None:
     state = fold(fold(Authority(), stop("a", "all")), stop("b", "all", StopKind.FREEZE))
     state = fold(state, TradingResumed(scope="all", at_ms=900, who="t", halt_ids=("a" * 32,)))

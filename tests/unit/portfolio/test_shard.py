@@ -1,5 +1,6 @@
 """The shard around its portfolios: what it takes in, what it refuses, and that one failure stops one portfolio only."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from schemas.account import AccountBalances, Balance
 from schemas.control import KeyTrusted, ShardAssigned
 from schemas.journal import PortfolioAdopted, PortfolioReleased, SourceGap, WriterStarted
+from schemas.ledger import EntryKind
 from schemas.market import Ticker
 from schemas.orders import CancelOrder
 from schemas.rebalance import PortfolioHalted, PortfolioQuarantined, PortfolioResumed, Reason
@@ -53,7 +55,7 @@ def test_portfolios_of_a_shard_decide_in_the_order_of_their_names():
     assert len({order.command_id for order in orders(said)}) == 2
 
 
-def test_a_failure_quarantines_one_portfolio_and_leaves_its_state_as_it_was():
+def test_a_change_that_fails_quarantines_one_portfolio_and_leaves_its_state_as_it_was():
     story = two_portfolios()
     before = story.portfolio("beta")
 
@@ -77,6 +79,43 @@ def test_a_resume_that_names_the_quarantine_lifts_it():
 
     assert only(PortfolioResumed, said).halt_ids == (signal.signal_id,)
     assert orders(said)
+
+
+def test_a_failure_to_decide_keeps_what_the_ledger_booked():
+    """Money that moved is a fact: a decision that fails after it must not take it out of the books."""
+    story = at_rest()
+    order = orders(story.mark(BTC_UP))[0]
+    story.admitted(order)
+    story.intended(order)
+    before = story.portfolio().accounts["alpha-main"].holdings
+    broken = replace(story.portfolio(), targets=targets(DOGE="0.5").model_copy(update={"symbols": {}}))
+    story.shard.portfolios["alpha"] = broken
+
+    signal = only(PortfolioQuarantined, story.filled(order))
+
+    held = story.portfolio().accounts["alpha-main"].holdings
+    assert held["BTC"] == before["BTC"] - order.quantity_base
+    story.resume(signal.signal_id)
+    assert story.portfolio().accounts["alpha-main"].holdings == held
+
+
+def test_a_portfolio_that_missed_an_entry_of_its_books_is_not_resumed_nor_created_anew():
+    """Its holdings are wrong until mended code folds the journal anew: nobody may trade on them."""
+    story = at_rest()
+    story.work_off(story.mark(BTC_UP))
+    last = story.entries[-1]
+    fill = next(entry for entry in story.entries if entry.kind is EntryKind.FILLED)
+    follows = {"sequence": last.sequence + 1, "previous_hash": last.entry_hash, "event_id": "nameless"}
+    nameless = fill.model_copy(update={"symbol": None, **follows})
+
+    signal = only(PortfolioQuarantined, story.input(nameless, "orders.ledger.v1"))
+    story.resume(signal.signal_id)
+    story.mark({"BTC/USDT": Decimal(60_000)})
+
+    assert story.portfolio().missed == f"alpha-main entry {nameless.sequence}"
+    assert state_of(story).reason is Reason.QUARANTINED
+    assert not story.control(created(incarnation="c" * 32))
+    assert story.portfolio().incarnation == INCARNATION
 
 
 def test_a_quarantine_cancels_what_is_open():
@@ -118,7 +157,12 @@ def test_a_portfolio_is_not_created_anew_over_open_orders_nor_over_anothers_acco
 
     assert "open orders" in only(PortfolioQuarantined, story.control(created(incarnation="c" * 32))).detail
     taken = story.control(created("beta", accounts={"alpha-main": "binance"}))
-    assert "belongs to alpha" in only(PortfolioQuarantined, taken).detail
+    quarantined = only(PortfolioQuarantined, taken)
+    assert "alpha-main belongs to alpha" in quarantined.detail
+    story.resume(quarantined.signal_id)
+    story.control(policy("beta"))
+    assert story.portfolio("beta").accounts == {}
+    assert state_of(story, "beta").reason is Reason.WAITING_OPENING
     assert story.portfolio().incarnation == INCARNATION
 
 
