@@ -5,7 +5,7 @@
     GET  /control/journal?from=1        the journal from a sequence on, as JSON lines (at most 50 000; 410: no longer here)
     POST /control/start                 let tape time run
     POST /control/speed                 {"speed": 30}: how fast tape time runs from now on; prices do not jump
-    POST /control/faults                {"faults": [{"fault": "reply_lost", "next": 1}], "seed": 0}: replaces all rules
+    POST /control/faults                {"faults": [{"fault": "reply_lost", "next": 1}], "seed": 0}: replaces all (`faults`)
     POST /control/latency               {"order": 300, ...}: milliseconds, replaces all
     POST /control/limits                {"orders_10s_max": 1000, ...}: replaces the limits and forgets counts and bans
     POST /control/balances              {"account": {"USDT": "1000"}}: what is free

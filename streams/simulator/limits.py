@@ -44,12 +44,13 @@ class _Window:
 
 
 class Limits:
-    """The venue's books about requests. `refused` and `bans` count for ever."""
+    """The venue's books about requests. `refused`, `bans` and `knocks` (requests during a ban) count for ever."""
 
     def __init__(self, settings: LimitSettings):
         self.settings = settings
         self.refused = 0
         self.bans = 0
+        self.knocks = 0
         self._weight = _Window(MINUTE_MS)
         self._warnings = _Window(MINUTE_MS)
         self._orders_10s = _Window(TEN_SECONDS_MS)
@@ -60,7 +61,16 @@ class Limits:
     def banned(self, address: str, now_ms: int) -> Exceeded | None:
         """Whether the address is banned now."""
         left_ms = self._banned_until_ms.get(address, 0) - now_ms
-        return Exceeded("ban", 1 + left_ms // 1_000) if left_ms > 0 else None
+        if left_ms <= 0:
+            return None
+        self.knocks += 1
+        return Exceeded("ban", 1 + left_ms // 1_000)
+
+    def ban(self, address: str, seconds: int, now_ms: int) -> Exceeded:
+        """Ban an address that long; how its requests are answered."""
+        self.bans += 1
+        self._banned_until_ms[address] = now_ms + seconds * 1_000
+        return Exceeded("ban", seconds)
 
     def spend_weight(self, address: str, weight: int, now_ms: int) -> Exceeded | None:
         """Count a request; over the limit it is refused, and an address that goes on is banned, longer each time."""
@@ -95,9 +105,6 @@ class Limits:
     def _refuse(self, address: str, limit: str, left_s: int, now_ms: int) -> Exceeded:
         self.refused += 1
         if self._warnings.add(address, 1, now_ms) > self.settings.warnings_max:
-            self.bans += 1
             self._bans_of[address] = self._bans_of.get(address, 0) + 1
-            ban_s = self.settings.ban_s * 2 ** min(self._bans_of[address] - 1, 10)
-            self._banned_until_ms[address] = now_ms + ban_s * 1_000
-            return Exceeded("ban", ban_s)
+            return self.ban(address, self.settings.ban_s * 2 ** min(self._bans_of[address] - 1, 10), now_ms)
         return Exceeded(limit, left_s)

@@ -1,4 +1,4 @@
-"""How the simulated venue is set up: accounts, keys, limits, latency, tape. Read from JSON or TOML.
+"""How the simulated venue is set up: accounts, keys, limits, latency, faults, tape. Read from JSON or TOML.
 
 The keys are fakes by construction: a key that does not begin with `sim-` is refused, so that nobody points a real one
 at this server, or this server's habits at a real venue.
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from schemas.values import Holding, Name, Price, Weight
 from streams.matching.settlement import FeeMode, FeeSchedule
+from streams.simulator.faults import FaultPlan
 from streams.simulator.tapes.bars import TAPE_END_MS, TAPE_FIRST_MS
 from streams.simulator.tapes.tape import SEED
 
@@ -98,6 +99,7 @@ class SimulatorSettings(_Part):
     keys: dict[FakeKey, KeySettings] = {}
     latency: LatencySettings = LatencySettings()
     limits: LimitSettings = LimitSettings()
+    faults: FaultPlan = FaultPlan()
     tape: TapeSettings = TapeSettings()
     clock_offset_ms: int = Field(default=0, ge=-3_600_000, le=3_600_000)
     journal_path: Path | None = None

@@ -1,19 +1,20 @@
 """The running venue, without a dialect: the core with a clock, a tape, faults, latency, and readers of what happens.
 
 Everything that changes the core goes through here, so that after each change the new journal entries are written to the
-file and handed to the accounts' readers. An order that is late (see `faults`) is held back from readers and queries.
+file and handed to the accounts' readers. An order or trade that is late (see `faults`) is held back from readers and queries.
 """
 
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from streams.matching.journal import Entry
 from streams.matching.market import Market
-from streams.matching.orders import Order, OrderRequest, Refused
+from streams.matching.orders import Order, OrderRequest, Refused, Side
 from streams.simulator.clock import TapeClock, VenueClock
-from streams.simulator.faults import LATE_MS, Faults
+from streams.simulator.faults import Faults
 from streams.simulator.limits import Limits
 from streams.simulator.settings import LatencySettings, SimulatorSettings
 from streams.simulator.tapes.bars import TAPE_END_MS
@@ -36,14 +37,15 @@ class Venue:
         # A venue that comes back never gives an id of its past again: readers drop what they saw before.
         ids_from = self.clock.now_ms() * IDS_A_MS
         self.market = Market((listing.rules for listing in LISTINGS.values()), ids_from=ids_from)
-        self.faults = Faults()
+        self.faults = Faults(settings.faults)
         self.limits = Limits(settings.limits)
         self.latency: LatencySettings = settings.latency
         self.transfers: list[Entry] = []
         self._now_ms = 0
         self._beat = 0
         self._published = 0
-        self._visible_at_ms: dict[int, int] = {}
+        self._late_orders: dict[int, int] = {}
+        self._late_fills: dict[int, int] = {}
         self._readers: dict[str, list[Reader]] = {}
         self._refresh_readers: list[Callable[[], None]] = []
         self._file = _open_journal(settings)
@@ -78,11 +80,11 @@ class Venue:
         for reader in self._refresh_readers:
             reader()
 
-    def submit(self, request: OrderRequest, *, late: bool = False) -> Order | Refused:
+    def submit(self, request: OrderRequest, *, late_ms: int = 0) -> Order | Refused:
         """Give an order to the core; a late one stays invisible for a while."""
         outcome = self.market.submit(request, self.now_ms())
-        if late and isinstance(outcome, Order):
-            self._visible_at_ms[outcome.order_id] = self.now_ms() + LATE_MS
+        if late_ms and isinstance(outcome, Order):
+            self._late_orders[outcome.order_id] = self.now_ms() + late_ms
         self._publish()
         return outcome
 
@@ -91,6 +93,35 @@ class Venue:
         outcome = self.market.cancel(order, cancel_id, self.now_ms())
         self._publish()
         return outcome
+
+    def meet(self, order: Order, quantity_base: Decimal, *, late_ms: int = 0) -> None:
+        """Somebody trades with an order that stands, at its price; the read side knows of it after `late_ms`.
+
+        Orders that stand before it in the book trade first.
+        """
+        trades_before = len(order.fills)
+        level, now_ms = (order.price_quote, quantity_base), self.now_ms()
+        bids, asks = ((level,), ()) if order.side is Side.SELL else ((), (level,))
+        self.market.quote(order.symbol, bids, asks, now_ms)
+        for fill in order.fills[trades_before:] if late_ms else ():
+            self._late_fills[fill.trade_id] = now_ms + late_ms
+        self.refresh()
+
+    def shown(self, order: Order) -> Order:
+        """The order as the read side knows it: without the trades that are late."""
+        late = [fill for fill in order.fills if not self.is_shown(fill.trade_id)]
+        if not late:
+            return order
+        return replace(
+            order,
+            fills=[fill for fill in order.fills if fill not in late],
+            filled_base=order.filled_base - sum(fill.quantity_base for fill in late),
+            filled_quote=order.filled_quote - sum(fill.amount_quote for fill in late),
+        )
+
+    def is_shown(self, trade_id: int) -> bool:
+        """Whether the read side knows a trade already."""
+        return self._late_fills.get(trade_id, 0) <= self.now_ms()
 
     def set_balance(self, account: str, asset: str, free: Decimal) -> None:
         """Put money in or take it out. Raises KeyError for an unknown account."""
@@ -108,11 +139,7 @@ class Venue:
 
     def is_visible(self, order_id: int) -> bool:
         """Whether the venue's read side knows an order already."""
-        visible_at_ms = self._visible_at_ms.get(order_id)
-        if visible_at_ms is not None and visible_at_ms <= self.now_ms():
-            del self._visible_at_ms[order_id]
-            return True
-        return visible_at_ms is None
+        return self._late_orders.get(order_id, 0) <= self.now_ms()
 
     def read_account(self, account: str, reader: Reader) -> Callable[[], None]:
         """Hand an account's entries to a reader as they become visible; call the result to stop."""
@@ -146,16 +173,19 @@ class Venue:
         for entry in entries:
             account = str(entry.body["account"])
             if self._readers.get(account):
-                order_id = int(entry.body.get("order_id", 0))
-                late_id = 0 if self.is_visible(order_id) else order_id
-                by_account.setdefault((account, late_id), []).append(entry)
-        for (account, late_id), chosen in by_account.items():
-            self._hand_over(account, late_id, chosen)
+                by_account.setdefault((account, self._known_at_ms(entry)), []).append(entry)
+        for (account, known_at_ms), chosen in by_account.items():
+            self._hand_over(account, known_at_ms, chosen)
 
-    def _hand_over(self, account: str, late_id: int, entries: list[Entry]) -> None:
-        if late_id and not self.is_visible(late_id):
-            wait_s = (self._visible_at_ms[late_id] - self.now_ms()) / 1_000
-            asyncio.get_running_loop().call_later(max(wait_s, 0.001), self._hand_over, account, late_id, entries)
+    def _known_at_ms(self, entry: Entry) -> int:
+        """When the read side knows the order and the trade that an entry is about."""
+        order_id, trade_id = (int(entry.body.get(name, 0)) for name in ("order_id", "trade_id"))
+        return max(self._late_orders.get(order_id, 0), self._late_fills.get(trade_id, 0))
+
+    def _hand_over(self, account: str, known_at_ms: int, entries: list[Entry]) -> None:
+        wait_ms = known_at_ms - self.now_ms()
+        if wait_ms > 0:
+            asyncio.get_running_loop().call_later(wait_ms / 1_000, self._hand_over, account, known_at_ms, entries)
             return
         for reader in list(self._readers.get(account, ())):
             reader(entries)

@@ -17,21 +17,25 @@ from streams.matching.orders import Order, Refused, Side
 from streams.simulator.binance import codec, errors, requests, tickers
 from streams.simulator.binance.errors import Answer, RefusedRequest
 from streams.simulator.binance.signer import Signed, verify
+from streams.simulator.binance.spoil import spoilt
 from streams.simulator.faults import Fault, FaultRule
+from streams.simulator.limits import Exceeded
 from streams.simulator.venue import Venue
 
 Params = dict[str, str]
 Latency = Literal["order", "cancel", "query", "account", "market"]
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ORDERS_MAX = 1_000
+FAULT_PAUSE_S = 1  # how long a refusal of the limiter that was switched on asks its client to stay away
 
 
-class _ConnectionLost(Exception):
-    """The client gets no reply; its connection ends after `hang_ms`."""
+class _Spoiled(Exception):
+    """What the core did stays done; what the client gets is spoiled by a fault. Without a document the core did nothing."""
 
-    def __init__(self, hang_ms: int):
+    def __init__(self, rule: FaultRule, document: codec.Document | None = None):
         super().__init__()
-        self.hang_ms = hang_ms
+        self.rule = rule
+        self.document = document
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +104,14 @@ class Rest:
     def _guarded(self, handle: Callable[[web.Request], Awaitable[Any]]) -> Handler:
         """Turn refusals into answers and lost connections into closed ones."""
 
-        async def answer(request: web.Request) -> web.Response:
+        async def answer(request: web.Request) -> web.StreamResponse:
             try:
                 self._check_ban(request)
                 document = await handle(request)
             except RefusedRequest as refused:
                 return self._refusal(request, refused.answer)
-            except _ConnectionLost as lost:
-                await asyncio.sleep(lost.hang_ms / 1_000)
-                if request.transport is not None:
-                    request.transport.abort()
-                return web.Response()
+            except _Spoiled as spoiled:
+                return await spoilt(request, spoiled.rule, spoiled.document)
             headers = self._usage(request)
             if isinstance(document, _OrderReply):
                 headers |= self._orders_used(document.account)
@@ -129,12 +130,12 @@ class Rest:
         exceeded = venue.limits.spend_order(_address(request), account, venue.clock.now_ms())
         if exceeded:
             raise RefusedRequest(errors.limit_exceeded(exceeded, venue.limits))
-        fault = self._fault("order")
+        fault = self._fault("order", request)
         try:
             await self._wait("order")
             signed.check_window(venue.clock.now_ms())
-            late = fault is not None and fault.fault is Fault.LATE_ORDER
-            order = _accepted(venue.submit(order_request, late=late))
+            late_ms = fault.late_ms if fault is not None and fault.fault is Fault.LATE_ORDER else 0
+            order = _accepted(venue.submit(order_request, late_ms=late_ms))
         except RefusedRequest:
             self._give_back(fault)
             raise
@@ -143,7 +144,7 @@ class Rest:
         reply = codec.order_reply(order, signed.params.get("newOrderRespType", "FULL"))
         await self._wait("order")
         if fault:
-            raise _ConnectionLost(fault.hang_ms)
+            raise _Spoiled(fault, reply)
         return _OrderReply(reply, account)
 
     async def _cancel(self, request: web.Request) -> Any:
@@ -154,31 +155,51 @@ class Rest:
             raise RefusedRequest(errors.NO_RIGHT)
         symbol, ids = requests.symbol_of(signed.params, venue.market.rules), requests.order_ids(signed.params)
         cancel_id = requests.client_id_of(signed.params, "newClientOrderId", self._give_id())
-        fault = self._fault("cancel")
+        fault = self._fault("cancel", request)
         try:
             await self._wait("cancel")
             signed.check_window(venue.clock.now_ms())
             order = venue.find(signed.key.account, symbol, *ids)
+            if order is not None and fault is not None and order.status.is_open:
+                self._cross(order, fault)
             if order is None or venue.cancel(order, cancel_id):
                 raise RefusedRequest(errors.CANCEL_REJECTED)
         except RefusedRequest:
             self._give_back(fault)
             raise
-        reply = codec.cancel_reply(order, cancel_id)
+        reply = codec.cancel_reply(venue.shown(order), cancel_id)
         await self._wait("cancel")
-        if fault:
-            raise _ConnectionLost(fault.hang_ms)
+        if fault and fault.fault is not Fault.FILL_AFTER_CANCEL:
+            raise _Spoiled(fault, reply)
         return reply
 
-    def _fault(self, kind: str) -> FaultRule | None:
-        """The fault of this request; a lost request ends here."""
-        fault = self._venue.faults.choose(kind)
-        if fault and fault.fault is Fault.REQUEST_LOST:
-            raise _ConnectionLost(fault.hang_ms)
-        return fault
+    def _cross(self, order: Order, fault: FaultRule) -> None:
+        """Somebody trades with the order just before its cancel."""
+        if fault.fault is Fault.CANCEL_CROSSED:
+            self._venue.meet(order, order.remaining_base)
+        elif fault.fault is Fault.FILL_AFTER_CANCEL:
+            step = self._venue.market.rules[order.symbol].step_size
+            self._venue.meet(order, order.remaining_base // (2 * step) * step, late_ms=fault.late_ms)
+
+    def _fault(self, kind: Literal["order", "cancel"], request: web.Request) -> FaultRule | None:
+        """The fault of this request; what ends before the core ends here."""
+        rule = self._venue.faults.choose(kind)
+        if rule is None:
+            return None
+        limits = self._venue.limits
+        match rule.fault:
+            case Fault.REQUEST_LOST:
+                raise _Spoiled(rule)
+            case Fault.REFUSED_429:
+                raise RefusedRequest(errors.limit_exceeded(Exceeded("weight", FAULT_PAUSE_S), limits))
+            case Fault.REFUSED_418:
+                banned = limits.ban(_address(request), FAULT_PAUSE_S, self._venue.clock.now_ms())
+                raise RefusedRequest(errors.limit_exceeded(banned, limits))
+        return rule
 
     def _give_back(self, fault: FaultRule | None) -> None:
-        if fault:
+        """A refused request gives its fault back, but for the one that made the core refuse."""
+        if fault and fault.fault is not Fault.CANCEL_CROSSED:
             self._venue.faults.give_back(fault)
 
     def _exchange_info(self, params: Params) -> Any:
@@ -234,7 +255,7 @@ class Rest:
         order = self._venue.find(signed.key.account, symbol, *requests.order_ids(signed.params))
         if order is None:
             raise RefusedRequest(errors.NO_SUCH_ORDER)
-        return codec.order_info(order)
+        return codec.order_info(self._venue.shown(order))
 
     def _open_orders(self, signed: Signed) -> Any:
         market = self._venue.market
@@ -262,7 +283,9 @@ class Rest:
         return [
             codec.own_trade(fill)
             for fill in fills
-            if self._venue.is_visible(fill.order_id) and (end_ms is None or fill.at_ms <= end_ms)
+            if (end_ms is None or fill.at_ms <= end_ms)
+            and self._venue.is_visible(fill.order_id)
+            and self._venue.is_shown(fill.trade_id)
         ]
 
     def _transfers(self, document: Callable[[Entry], codec.Document | None]) -> Callable[[Signed], Any]:
@@ -288,7 +311,7 @@ class Rest:
         ]
 
     def _visible(self, orders: list[Order]) -> list[codec.Document]:
-        return [codec.order_info(order) for order in orders if self._venue.is_visible(order.order_id)]
+        return [codec.order_info(self._venue.shown(order)) for order in orders if self._venue.is_visible(order.order_id)]
 
     async def _verified(self, request: web.Request) -> Signed:
         query = request.raw_path.partition("?")[2]

@@ -1,7 +1,7 @@
 """The WebSocket API, as far as it carries user data: signed subscription, then the account's events.
 
 Events follow the journal, in its order: an executionReport for each accepted order, fill, cancel and expiry, then the
-balances that they touched.
+balances that they touched. Faults (see `faults`) leave single events out, repeat them, or silence a subscription.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +15,7 @@ from streams.simulator.binance.codec import Document
 from streams.simulator.binance.errors import RefusedRequest
 from streams.simulator.binance.signer import verify_frame
 from streams.simulator.binance.sockets import Socket
+from streams.simulator.faults import Fault
 from streams.simulator.venue import Venue
 
 
@@ -80,9 +81,16 @@ class UserData:
             raise RefusedRequest(errors.NO_RIGHT)
         number = max(subscriptions, default=-1) + 1
 
+        silent = False
+
         def read(entries: Sequence[Entry]) -> None:
+            nonlocal silent
             for event in self._events(key.account, entries):
-                socket.put({"subscriptionId": number, "event": event})
+                rule = None if silent else self._venue.faults.choose("stream")
+                fault = rule.fault if rule is not None else None
+                silent = silent or fault is Fault.STREAM_SILENT
+                for _ in range(0 if silent or fault is Fault.STREAM_MISSING else 2 if fault is Fault.STREAM_TWICE else 1):
+                    socket.put({"subscriptionId": number, "event": event})
 
         subscriptions[number] = self._venue.read_account(key.account, read)
         return {"subscriptionId": number}

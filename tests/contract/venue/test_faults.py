@@ -80,7 +80,7 @@ async def test_a_refused_order_is_answered_and_the_fault_waits_for_the_next(rig:
     with pytest.raises(ccxt.ExchangeNotAvailable):
         await client.create_order(*BUY)
     state = await rig.control("faults", {"faults": []})
-    assert state["faults_done"] == {"request_lost": 0, "reply_lost": 1, "late_order": 0}
+    assert {fault: count for fault, count in state["faults_done"].items() if count} == {"reply_lost": 1}
 
 
 async def test_a_cancel_can_lose_its_reply(rig: Rig):

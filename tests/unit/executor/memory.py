@@ -16,6 +16,7 @@ class Broker:
         self.topics: dict[tuple[str, int], list[Record]] = {}
         self.begins: dict[tuple[str, int], int] = {}
         self.away = False
+        self._waiting: set[asyncio.Future[None]] = set()
 
     def partition(self, topic: str, partition: int) -> list[Record]:
         return self.topics.setdefault((topic, partition), [])
@@ -24,7 +25,19 @@ class Broker:
         partition = output.partition if output.partition is not None else partition_of(output.key, PARTITIONS)
         records = self.partition(output.topic, partition)
         records.append(Record(output.topic, partition, len(records), output.key, output.value, output.headers))
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
         return len(records) - 1
+
+    async def news(self, timeout_ms: int) -> None:
+        """Until something is appended, or that much time went by."""
+        appended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(appended)
+        try:
+            await asyncio.wait([appended], timeout=timeout_ms / 1000)
+        finally:
+            self._waiting.discard(appended)
 
 
 class MemoryLog:
@@ -84,7 +97,14 @@ class MemoryReader:
         self.assignments += 1
 
     async def poll(self, timeout_ms: int, records_max: int = 2000) -> Sequence[Record]:
+        found = self._found(records_max)
+        if not found:
+            await self.broker.news(timeout_ms)
+            found = self._found(records_max)
         await asyncio.sleep(0)
+        return found
+
+    def _found(self, records_max: int) -> list[Record]:
         found: list[Record] = []
         for (topic, partition), offset in self.positions.items():
             records = self.broker.partition(topic, partition)[offset : offset + records_max]
