@@ -41,7 +41,9 @@ async def run(loaded: Settings) -> dict[str, dict[str, int]]:
         AccountConfig(name, account.venue, loaded.venues[account.venue].symbols, account.orders_per_second)
         for name, account in loaded.accounts.items()
     )
-    config = ExecutorConfig(f"bench:{secrets.token_hex(8)}", accounts, loaded.state_dir)
+    config = ExecutorConfig(
+        f"bench:{secrets.token_hex(8)}", accounts, loaded.state_dir, collar_window_ms=loaded.collar_window_ms
+    )
     log = KafkaLog(connection)
     await log.start()
     async with PostgresLeases(loaded.database.lease_dsn()) as leases:

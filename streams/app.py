@@ -142,13 +142,13 @@ def _portfolio(settings: Settings, instance: str) -> int:
 
 
 def _executor(settings: Settings, instance: str) -> int:
-    """orders.commands, operator.control, the file HALT in state_dir → venue → orders.events
+    """orders.commands, operator.control, market.tickers, the file HALT in state_dir → venue → orders.events
 
     Refuses at start a key without the right to trade or with the right to withdraw, and settings that trust nobody. What no
     trusted key signed is no command (CommandsDistrusted). Answers a command that is late, on old inputs, halted or over a limit
     with CommandNotAdmitted on orders.events; sends nothing without lease (so soon after PostgreSQL is away), venue time,
-    control read to its end, a durable intent read back, or while an order of unknown fate blocks the symbol: what waits longer
-    than its admit_by ends as CommandExpiredUnsent.
+    control read to its end, a fresh quote of its own, a durable intent read back, or while an order of unknown fate blocks the
+    symbol: what waits longer than its admit_by ends as CommandExpiredUnsent.
     """
     from streams.agents.executor.agent import Executor
     from streams.agents.executor.config import AccountConfig, ExecutorConfig
@@ -187,6 +187,7 @@ def _executor(settings: Settings, instance: str) -> int:
             ),
             state_dir=settings.state_dir,
             opening_gap_ms=settings.opening_gap_ms,
+            collar_window_ms=settings.collar_window_ms,
         )
         log_ = await _log(settings, stack)
         return Executor(config, log_, lambda: KafkaReader(connection), leases, trading, SystemClock(), verifier, points=points)

@@ -253,6 +253,7 @@ class Settings(BaseSettings):
     shards: int = Field(default=8, ge=1, le=1024)
     heartbeat_ms: Milliseconds = 1000
     opening_gap_ms: Milliseconds = 5000  # between the two equal snapshots that open an account
+    collar_window_ms: Milliseconds = 60_000  # of the median that the price collar stands on; on a tape divided by its speed
     crash_points: Path | None = None  # where a test harness arms crash points; refused unless dev
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

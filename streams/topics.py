@@ -87,7 +87,7 @@ def changelog(application: str) -> str:
 
 
 TABLE: tuple[Topic, ...] = (
-    Topic(MARKET_TICKERS, "venue:symbol", "best bid and ask with sizes, times, venue sequence", 4, 6 * HOUR_MS, ("feed",), ("sequencer",)),
+    Topic(MARKET_TICKERS, "venue:symbol", "best bid and ask with sizes, times, venue sequence", 4, 6 * HOUR_MS, ("feed",), ("sequencer", "executor")),
     Topic(MARKET_BOOKS, "venue:symbol", "depth: the levels that routing will need; no role reads it yet", 4, 6 * HOUR_MS, ("feed",), ()),
     Topic(VENUE_LATENCY, "venue", "probes, socket age, budget left, clock offset", 1, 7 * DAY_MS, ("feed",), ("projector",)),
     Topic(VENUE_STATUS, "venue", "trading status, maintenance, key rights", 1, 7 * DAY_MS, ("feed",), ("sequencer",)),

@@ -180,6 +180,8 @@ class Flow:
             f"{PREFIX}KEYS__TRUSTED_FILE": str(self.keys / "trusted.toml"),
             f"{PREFIX}KEYS__COMMANDS_KEY_FILE": str(self.keys / "commands.pem"),
             f"{PREFIX}KEYS__CONTROL_KEY_FILE": str(self.keys / "control.pem"),
+            # Windows that describe the price path go with the tape's speed.
+            f"{PREFIX}COLLAR_WINDOW_MS": str(max(1, self.settings.collar_window_ms // self.plan.speed)),
             f"{PREFIX}VENUES": json.dumps({name: {"urls": urls} for name in self.settings.venues}),
         }
         for account in self.settings.accounts:

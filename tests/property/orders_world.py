@@ -53,7 +53,7 @@ from streams.domain.orders.stimuli import (
     Ticked,
     VenueTimeRead,
 )
-from tests.unit.orders.desk import BOOT_MS, RULES, WALL_MS, authority, cancel, place, trade
+from tests.unit.orders.desk import BOOT_MS, RULES, WALL_MS, authority, cancel, market, place, trade
 
 _TERMINAL = (OrderRejected, OrderClosed, CommandExpiredUnsent, CancelEnded)
 
@@ -99,7 +99,7 @@ class World:
     # Inputs
 
     def now(self) -> Now:
-        return Now(self.wall_ms, self.boot_ms, "halted" if self.halted else None)
+        return Now(self.wall_ms, self.boot_ms, "halted" if self.halted else None, market(self.wall_ms))
 
     def put(self, kind: type[Input], **fields: Any) -> None:
         self.state, effects = step(self.state, kind(now=self.now(), **fields))

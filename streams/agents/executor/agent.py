@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from streams.agents.executor.config import AccountConfig, ExecutorConfig
 from streams.agents.executor.control import ControlWatch, HaltFile
 from streams.agents.executor.owner import AccountOwner
+from streams.agents.executor.prices import PriceWatch
 from streams.agents.executor.spool import Spool
 from streams.agents.executor.surroundings import Stamp, Surroundings
 from streams.agents.executor.tail import Tail
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, LeaseStore, Log, LogReader, TradingVenue, Verifier
-from streams.topics import OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS
+from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS
 
 log = logging.getLogger("trimtab.executor")
 
@@ -28,7 +29,7 @@ HALT_FILE_S = 0.1
 class Executor:
     """Trades the configured accounts, each whenever its lease is held.
 
-    `venues` gives each account its own connection with its own key. `readers` makes a new LogReader for each call; three are
+    `venues` gives each account its own connection with its own key. `readers` makes a new LogReader for each call; four are
     used. `verifier` knows whose commands and control events to believe. `stamp` receives monotonic times of commands on their
     way, for benchmarks.
     """
@@ -51,12 +52,11 @@ class Executor:
         self._config = config
         self._log = log_
         self._venues = venues
-        self._readers = [readers() for _ in range(3)]
-        commands, events, control = (
-            Tail(reader, topic)
-            for reader, topic in zip(self._readers, (ORDERS_COMMANDS, ORDERS_EVENTS, OPERATOR_CONTROL), strict=True)
-        )
-        self._tails = (commands, events, control)
+        topics = (ORDERS_COMMANDS, ORDERS_EVENTS, OPERATOR_CONTROL, MARKET_TICKERS)
+        self._readers = [readers() for _ in topics]
+        self._tails = [Tail(reader, topic) for reader, topic in zip(self._readers, topics, strict=True)]
+        commands, events, control, tickers = self._tails
+        symbols = [(account.venue, symbol) for account in config.accounts for symbol in account.symbols]
         watch = ControlWatch(log_, control, clock, verifier, config.control_every_ms, self._authority_changed)
         self._near = Surroundings(
             config=config,
@@ -64,6 +64,7 @@ class Executor:
             commands=commands,
             events=events,
             control=watch,
+            prices=PriceWatch(log_, tickers, clock, symbols, config.collar_window_ms),
             halt_file=HaltFile(config.state_dir),
             spool=Spool(config.state_dir),
             leases=leases,
@@ -90,7 +91,8 @@ class Executor:
         """Trade until stopped. Raises RefusedError for keys and settings that must not be used, InvariantError for a log
         that contradicts itself, UnreachableError when the broker took nothing for too long."""
         reading = [asyncio.create_task(tail.run()) for tail in self._tails]
-        reading += [asyncio.create_task(self._near.control.run()), asyncio.create_task(self._watch_appends())]
+        reading += [asyncio.create_task(watch.run()) for watch in (self._near.control, self._near.prices)]
+        reading.append(asyncio.create_task(self._watch_appends()))
         reading.append(asyncio.create_task(self._watch_halt_file()))
         trading = [asyncio.create_task(self._trade(account)) for account in self._config.accounts]
         try:

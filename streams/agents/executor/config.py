@@ -37,6 +37,7 @@ class ExecutorConfig:
     checkpoint_every_ms: int = 60_000
     reconcile_every_ms: int = 30_000
     opening_gap_ms: int = 5000
+    collar_window_ms: int = 60_000
     connections_warm: int = 2
     stop_within_ms: int = 3000
     unacked_ms_max: int = 60_000

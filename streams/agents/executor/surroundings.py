@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from streams.agents.executor.config import ExecutorConfig
 from streams.agents.executor.control import ControlWatch, HaltFile
+from streams.agents.executor.prices import PriceWatch
 from streams.agents.executor.spool import Spool
 from streams.agents.executor.tail import Tail
 from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, LeaseStore, Log, Verifier
@@ -23,6 +24,7 @@ class Surroundings:
     commands: Tail
     events: Tail
     control: ControlWatch
+    prices: PriceWatch
     halt_file: HaltFile
     leases: LeaseStore
     clock: Clock

@@ -184,7 +184,7 @@ class Tenure:
         authority = self._state.authority if self._state is not None else None
         portfolio = authority.portfolio if authority is not None else None
         halted = self._near.halt_file.reason(account.account, account.venue, portfolio)
-        return Now(clock.wall_ms(), clock.boot_ms(), halted)
+        return Now(clock.wall_ms(), clock.boot_ms(), halted, self._near.prices.of(account.venue))
 
     def _step(self, event: Input) -> None:
         assert self._state is not None

@@ -67,12 +67,14 @@ def _attempt(turn: Turn, order: Order) -> None:
     command = order.command
     if not isinstance(command, PlaceOrder):
         return _expire(turn, order, "command_lost")
-    cause = gate.outdated(command, state, now) or gate.forbidden(state, now)
+    cause = gate.outdated(command, state, now) or gate.forbidden(state, now) or gate.off_collar(command, state, now)
     if cause is None and attempt > state.rules.attempts_max:
         cause = "attempts_exhausted"
     if cause is not None:
-        return _expire(turn, order, cause)
-    if gate.unproven(state, now) is not None or gate.symbol_blocked(state, order.symbol):
+        doubt = gate.price_unproven(command, state, now)
+        return _expire(turn, order, f"{cause}: {doubt}" if cause == "too_late" and doubt is not None else cause)
+    doubt = gate.unproven(state, now) or gate.price_unproven(command, state, now)
+    if doubt is not None or gate.symbol_blocked(state, order.symbol):
         return turn.later(order.command_id, WAIT_MS)
     bucket, again_boot_ms = budget.take(state.budget, now.boot_ms)
     if again_boot_ms:
@@ -110,8 +112,10 @@ def release(turn: Turn, order: Order) -> None:
     assert isinstance(command, PlaceOrder)
     cause = (
         gate.unproven(turn.state, now)
+        or gate.price_unproven(command, turn.state, now)
         or gate.forbidden(turn.state, now)
         or gate.outdated(command, turn.state, now)
+        or gate.off_collar(command, turn.state, now)
         or too_old(turn, intent)
     )
     if cause is not None:

@@ -8,6 +8,7 @@ from schemas.control import StopKind
 from schemas.ledger import OrderState
 from schemas.orders import PlaceOrder
 from streams.domain.numbers import MONEY
+from streams.domain.orders import prices
 from streams.domain.orders.limits import Exposure, exceeded
 from streams.domain.orders.state import State
 from streams.domain.orders.stimuli import Now
@@ -91,6 +92,26 @@ def over_limit(command: PlaceOrder, state: State, now: Now) -> str | None:
     exposure = Exposure(state.books.turnover, reserved, len(others))
     limit = exceeded(authority.limits, command, exposure, now.wall_ms)
     return f"limit:{limit}" if limit is not None else None
+
+
+def price_unproven(command: PlaceOrder, state: State, now: Now) -> str | None:
+    """Why the executor's own sight of the market carries no order of this symbol now, or None. A quote may be as old as the
+    command's own inputs."""
+    if state.authority is None or state.authority.limits is None:
+        return "no_limits"
+    collar = state.authority.limits.price_collar
+    return prices.unproven(now.prices.get(command.symbol), now.wall_ms, command.input_age_ms_max, collar)
+
+
+def off_collar(command: PlaceOrder, state: State, now: Now) -> str | None:
+    """Whether the limit price is worse than the market that the executor sees allows; None too when it sees none."""
+    price = now.prices.get(command.symbol)
+    if price is None or command.price_limit_quote is None or price_unproven(command, state, now) is not None:
+        return None
+    assert state.authority is not None
+    assert state.authority.limits is not None
+    collar = state.authority.limits.price_collar
+    return "limit:price_collar" if prices.outside(command.side, command.price_limit_quote, price, collar) else None
 
 
 def symbol_blocked(state: State, symbol: str) -> bool:

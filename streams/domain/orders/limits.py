@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from schemas.control import AccountLimitsSet
-from schemas.orders import PlaceOrder, Side
+from schemas.orders import PlaceOrder
 from streams.domain.numbers import DECISION, MONEY
+from streams.domain.orders.prices import worse_by
 
 MINUTE_MS = 60_000
 DAY_MS = 24 * 60 * MINUTE_MS
@@ -66,9 +67,7 @@ def _outside_collar(limits: AccountLimitsSet, command: PlaceOrder) -> bool:
     """Whether a limit price is worse than the decision's mid by more than the collar; an order without one is unbounded."""
     if command.price_limit_quote is None:
         return True
-    worse = DECISION.subtract(command.price_limit_quote, command.price_mid_quote)
-    if command.side is Side.SELL:
-        worse = DECISION.minus(worse)
+    worse = worse_by(command.side, command.price_limit_quote, command.price_mid_quote)
     return worse > DECISION.multiply(command.price_mid_quote, limits.price_collar)
 
 

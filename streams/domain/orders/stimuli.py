@@ -8,15 +8,18 @@ from enum import StrEnum
 from schemas.orders import CancelOrder, ExecutionEvent, OrderType, PlaceOrder, Side, TimeInForce
 from streams.domain.orders.authority import AccountAuthority
 from streams.domain.orders.outcome import FlowView, OrderView, TradeView, VenueReply
+from streams.domain.orders.prices import Prices
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """The instant of an input. `halt_file` is the reason in the local HALT file while that concerns this account."""
+    """The instant of an input. `halt_file` is the reason in the local HALT file while that concerns this account; `prices`
+    is what the executor itself has seen of the market so far."""
 
     wall_ms: int
     boot_ms: int
     halt_file: str | None = None
+    prices: Prices = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -13,11 +14,13 @@ from typing import Any
 
 import aiohttp
 import psycopg
+from aiokafka.errors import KafkaError
 
 from schemas import control
 from schemas.codec import decode, encode
 from schemas.control import KeyPurpose
 from schemas.envelope import Envelope, Message
+from schemas.market import Ticker
 from schemas.orders import AccountOpened, CancelOrder, ExecutionEvent, OrderCommand, OwnerStarted, PlaceOrder
 from streams.agents.executor.agent import Executor
 from streams.domain.ids import command_id, digest_id
@@ -29,7 +32,7 @@ from streams.gateways.signing import Ed25519Signer
 from streams.ports import KafkaConnection, Output, Record
 from streams.simulator.server import Server
 from streams.simulator.settings import SimulatorSettings
-from streams.topics import OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, all_topics, partition_of
+from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, all_topics, partition_of
 from tests.stack.executor.process import build
 
 CLOCK = SystemClock()
@@ -44,6 +47,7 @@ QUICK = {
 INCARNATION = "a" * 32
 ENVIRONMENT = "test"
 HOUR_MS = 3_600_000
+QUOTE_EVERY_S = 0.2
 
 
 class Installation:
@@ -80,6 +84,28 @@ class Installation:
         await create_topics(self.connection, all_topics(2), Floors(1, 1))
         await self.log.start()
         self._exits.push_async_callback(self.log.close)
+        self.quoting = asyncio.create_task(self._quote())
+        self._exits.push_async_callback(self.fall_silent)
+
+    async def _quote(self) -> None:
+        """A feed's part: the market of `place()` at rest, quoted again and again, also after a broker was away."""
+        for sequence in itertools.count():
+            for symbol, mid in (("BTC/USDT", 60_000), ("ETH/USDT", 2_000)):
+                with contextlib.suppress(KafkaError):
+                    await self.quote(symbol, mid - 1, mid + 1, sequence)
+            await asyncio.sleep(QUOTE_EVERY_S)
+
+    async def quote(self, symbol: str, bid: int, ask: int, sequence: int) -> None:
+        """One quote, received now."""
+        fields = {"bid_price_quote": str(bid), "ask_price_quote": str(ask), "received_at_ms": CLOCK.wall_ms()}
+        fields |= {"bid_quantity_base": "1", "ask_quantity_base": "1", "venue_sequence": sequence}
+        ticker = Ticker.model_validate({"venue": "sim", "symbol": symbol} | fields)
+        await self.write(MARKET_TICKERS, f"sim:{symbol}", ticker)
+
+    async def fall_silent(self) -> None:
+        """No quote from here on."""
+        self.quoting.cancel()
+        await asyncio.gather(self.quoting, return_exceptions=True)
 
     async def close(self) -> None:
         await self._exits.aclose()

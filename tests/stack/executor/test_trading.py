@@ -191,3 +191,22 @@ async def test_given_an_old_command_then_it_is_answered_and_not_sent(installatio
     assert [event.cause for event in await installation.events(kind=CommandNotAdmitted)] == ["too_late", "inputs_too_old"]
     assert not await installation.events(kind=CommandExpiredUnsent)
     assert not installation.accepted()
+
+
+async def test_3_1_given_no_fresh_quote_then_orders_wait_and_given_one_far_off_then_they_are_refused(
+    installation: Installation,
+) -> None:
+    """The collar stands on the executor's own subscription: a feed that fell silent closes it, whatever a command claims."""
+    async with installation.executor():
+        await installation.allow(price_collar="0.01")
+        await until(lambda: installation.events(kind=AccountOpened))
+        far = await installation.command(installation.place(price_mid_quote="69900"))
+        assert await ended(installation, far, "not-admitted") == ["not-admitted"]
+        assert (await installation.events(kind=CommandNotAdmitted))[-1].cause == "limit:price_collar"
+        near = await installation.command(installation.place(price_limit_quote="60500"))
+        assert (await ended(installation, near, "closed"))[:3] == FILLED[:3]
+
+        await installation.fall_silent()
+        waits = installation.place(price_limit_quote="60500", input_age_ms_max=1000, admit_by_ms=CLOCK.wall_ms() + 3000)
+        assert await ended(installation, await installation.command(waits), "expired-unsent") == ["admitted", "expired-unsent"]
+    assert len(installation.accepted()) == 1

@@ -13,11 +13,13 @@ import pytest
 from schemas.codec import MESSAGES, encode
 from schemas.control import StopKind, TradingStopped
 from schemas.envelope import Envelope
+from schemas.market import Ticker
 from schemas.orders import AccountResumed, ExecutionEvent, FlowObserved, OwnerStarted
 from streams.agents.executor.config import AccountConfig, ExecutorConfig
 from streams.agents.executor.control import ControlWatch, HaltFile
 from streams.agents.executor.inbox import WAITING_MAX, Inbox
 from streams.agents.executor.letters import event_id, event_output
+from streams.agents.executor.prices import PriceWatch
 from streams.agents.executor.spool import Spool
 from streams.agents.executor.surroundings import Surroundings
 from streams.agents.executor.tail import Tail
@@ -28,7 +30,7 @@ from streams.domain.orders.checkpoint import checkpoint
 from streams.domain.orders.stimuli import CommandSkipped, Ticked
 from streams.gateways.signing import AnyAuthor
 from streams.ports import Lease, Output, PositionLostError, Record
-from streams.topics import OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, dead_letter, partition_of
+from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, dead_letter, partition_of
 from tests.examples import example
 from tests.unit.executor.memory import PARTITIONS, Broker, MemoryLeases, MemoryLog, MemoryReader, TestClock
 from tests.unit.orders.desk import desk, place
@@ -61,10 +63,21 @@ def config(tmp_path: Path, **changes: Any) -> ExecutorConfig:
 def near(tmp_path: Path) -> tuple[Surroundings, Broker, MemoryLeases, TestClock]:
     broker, clock = Broker(), TestClock()
     log, leases = MemoryLog(broker), MemoryLeases(clock)
-    tails = [Tail(MemoryReader(broker), topic) for topic in (ORDERS_COMMANDS, ORDERS_EVENTS, OPERATOR_CONTROL)]
-    watch = ControlWatch(log, tails[2], clock, AnyAuthor(), 1000, lambda: None)
+    topics = (ORDERS_COMMANDS, ORDERS_EVENTS, OPERATOR_CONTROL, MARKET_TICKERS)
+    commands, events, control, tickers = [Tail(MemoryReader(broker), topic) for topic in topics]
+    watch = ControlWatch(log, control, clock, AnyAuthor(), 1000, lambda: None)
     around = Surroundings(
-        config(tmp_path), log, tails[0], tails[1], watch, HaltFile(tmp_path), leases, clock, AnyAuthor(), Spool(tmp_path)
+        config=config(tmp_path),
+        log=log,
+        commands=commands,
+        events=events,
+        control=watch,
+        prices=PriceWatch(log, tickers, clock, [("sim", "BTC/USDT")], 60_000),
+        halt_file=HaltFile(tmp_path),
+        leases=leases,
+        clock=clock,
+        verifier=AnyAuthor(),
+        spool=Spool(tmp_path),
     )
     return around, broker, leases, clock
 
@@ -366,3 +379,47 @@ def test_3_4_given_two_flows_in_one_epoch_then_their_events_are_two() -> None:
 def test_every_execution_event_has_an_id_that_tells_it_from_its_like() -> None:
     kinds = [kind for kind in MESSAGES.values() if issubclass(kind, ExecutionEvent)]
     assert len({event_id(example(kind.TYPE)) for kind in kinds}) == len(kinds)  # type: ignore[arg-type]
+
+
+def ticker(mid: int, received_at_ms: int, symbol: str = "BTC/USDT", **changes: Any) -> Output:
+    fields: dict[str, Any] = {"venue": "sim", "symbol": symbol, "received_at_ms": received_at_ms, "venue_sequence": 1}
+    fields |= {"bid_price_quote": str(mid - 1), "ask_price_quote": str(mid + 1)}
+    quote = Ticker.model_validate(fields | {"bid_quantity_base": "1", "ask_quantity_base": "1"} | changes)
+    return Output(MARKET_TICKERS, f"sim:{symbol}".encode(), encode(quote))
+
+
+async def test_3_1_the_executor_reads_a_little_back_and_then_sees_the_newest_quote_of_its_symbols(tmp_path: Path) -> None:
+    around, broker, _, clock = near(tmp_path)
+    tail = around.prices._tail
+    for number in range(3):
+        broker.append(ticker(100 + number, clock.wall - 3000 + 1000 * number))
+    broker.append(ticker(7, clock.wall, "DOGE/USDT"))
+    broker.append(Output(MARKET_TICKERS, b"sim:BTC/USDT", b"garbage"))
+    broker.append(Output(MARKET_TICKERS, b"sim:BTC/USDT", ticker(9, clock.wall, venue="other").value))
+    async with running(tail.run(), around.prices.run()):
+        await until(lambda: around.prices.of("sim"))
+        price = around.prices.of("sim")["BTC/USDT"]
+        assert (price.mid_quote, price.median_quote) == (102, 101)
+        assert set(around.prices.of("sim")) == {"BTC/USDT"}
+        assert around.prices.of("elsewhere") == {}
+        for mid in (110, 120):
+            broker.append(ticker(mid, clock.wall))
+        await until(lambda: around.prices.of("sim")["BTC/USDT"].mid_quote == 120)
+
+
+async def test_3_1_given_a_broker_that_is_away_or_forgot_then_the_quotes_are_read_on_from_what_is_there(tmp_path: Path) -> None:
+    around, broker, _, clock = near(tmp_path)
+    tail = around.prices._tail
+    partition = partition_of(b"sim:BTC/USDT", PARTITIONS)
+    broker.away = True
+    async with running(tail.run(), around.prices.run()):
+        await asyncio.sleep(0)
+        broker.away = False
+        broker.append(ticker(100, clock.wall))
+        await until(lambda: around.prices.of("sim"))
+        for mid in range(5):
+            broker.partition(MARKET_TICKERS, partition).append(Record(MARKET_TICKERS, partition, mid + 1, b"other", b""))
+        broker.begins[MARKET_TICKERS, partition] = 5
+        broker.append(ticker(130, clock.wall))
+        tail.follow("again", partition, 5, around.prices._take, lambda _: None)
+        await until(lambda: around.prices.of("sim")["BTC/USDT"].mid_quote == 130)

@@ -11,6 +11,7 @@ from streams.domain.orders.authority import AccountAuthority
 from streams.domain.orders.books import Books
 from streams.domain.orders.budget import bucket
 from streams.domain.orders.outcome import OrderView, Standing, TradeView, VenueReply
+from streams.domain.orders.prices import Price, Prices
 from streams.domain.orders.protocol import next_wake, step
 from streams.domain.orders.state import Rules, State
 from streams.domain.orders.stimuli import (
@@ -51,6 +52,12 @@ LIMITS = AccountLimitsSet.model_validate(
 )
 _E = TypeVar("_E", bound=ExecutionEvent)
 _F = TypeVar("_F")
+
+
+def market(received_at_ms: int) -> Prices:
+    """A market at rest around the mid of `place()`, seen just then."""
+    price = Price(Decimal(19_989), Decimal(19_991), received_at_ms)
+    return {"BTC/USDT": price, "ETH/USDT": price}
 
 
 def authority(stop: StopKind | None = None, **changes: Any) -> AccountAuthority:
@@ -123,19 +130,22 @@ def trade(trade_id: str, quantity: str = "0.1", **changes: Any) -> TradeView:
 
 @dataclass
 class Desk:
-    """The protocol's state and the clock; `effects` are those of the last input, `events` all that was published."""
+    """The protocol's state and the clock; `effects` are those of the last input, `events` all that was published. `prices`
+    None: the executor sees the market of `place()`, always fresh."""
 
     state: State
     wall_ms: int = WALL_MS
     boot_ms: int = BOOT_MS
     halt_file: str | None = None
+    prices: Prices | None = None
 
     def __post_init__(self) -> None:
         self.events: list[ExecutionEvent] = []
         self.effects: tuple[Effect, ...] = ()
 
     def now(self) -> Now:
-        return Now(self.wall_ms, self.boot_ms, self.halt_file)
+        prices = market(self.wall_ms) if self.prices is None else self.prices
+        return Now(self.wall_ms, self.boot_ms, self.halt_file, prices)
 
     def put(self, kind: type[Input], **fields: Any) -> tuple[Effect, ...]:
         """One input; its effects."""
