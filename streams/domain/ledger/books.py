@@ -2,7 +2,7 @@
 
 For each account they keep what the next entry needs: the head of the chain, the highest owner epoch, and of each command
 its life cycle, what was filled, and the ids of its events and trades. Execution events come at least once: a repeat is
-known by its event id, a trade by (venue, symbol, trade id) even when two owners report it. What an owner says after its
+known by its event id, a trade by (venue, symbol, trade id, side) even when two owners report it. What an owner says after its
 successor has started is evidence and never an outcome: it makes no entry. A command's memory goes 48 hours after its end;
 a fill that comes later still is FILL_UNPLACED: it is not posted, and whoever trades on these books halts the account.
 

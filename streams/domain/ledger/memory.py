@@ -157,8 +157,9 @@ class Memory:
         return first
 
     def first_trade(self, event: OrderFilled) -> bool:
-        """Whether this trade is new; from here on it is known. Raises InvariantError for one with other figures."""
-        key, figures = f"{event.venue} {event.symbol} {event.trade_id}", _figures(event)
+        """Whether this side of a trade is new; from here on it is known. Both sides are ours when two own orders meet. Raises
+        InvariantError for one with other figures."""
+        key, figures = f"{event.venue} {event.symbol} {event.trade_id} {event.side.value}", _figures(event)
         known = self.trades.get(key)
         if known is not None and known != figures:
             raise InvariantError(f"trade {key} of command {event.command_id} was booked with other figures")

@@ -141,7 +141,7 @@ def _fills(facts: Facts) -> Iterator[Violation]:
             continue
         base, quote = filled.get(fields["command_id"], (Decimal(0), Decimal(0)))
         if fields["kind"] == "filled":
-            trade = (fields["account"], fields["symbol"], fields["trade_id"])
+            trade = (fields["account"], fields["symbol"], fields["trade_id"], fields["side"])
             if trade in trades:
                 yield Violation(raw.where, f"trade {trade[2]} was booked before at {trades[trade]}")
             trades.setdefault(trade, raw.where)

@@ -100,6 +100,21 @@ def test_a_trade_id_with_other_figures_stops_the_books():
         fold(story.records)
 
 
+def test_two_own_orders_that_trade_with_each_other_are_both_sides_of_one_trade():
+    story = Story().begun()
+    for name, side in (("resting", Side.SELL), ("taking", Side.BUY)):
+        story.admitted(name, side)
+        story.intended(name)
+        story.accepted(name)
+    for name in ("taking", "resting", "taking", "resting"):
+        story.filled(name, "t1")
+
+    found = booked(story)
+
+    assert [entry.side for entry in found if entry.kind is EntryKind.FILLED] == [Side.BUY, Side.SELL]
+    assert holdings(found)["assets:main", "BTC"] == 1
+
+
 def test_what_a_former_owner_says_after_its_successor_started_is_evidence_only():
     story = Story().begun()
     story.admitted("a")
