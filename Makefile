@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test quick check bench crash clean lock
+.PHONY: help setup demo test quick check bench crash simulate clean lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ bench: setup ## the measurements, each beside its baseline
 
 crash: setup ## the long form of the kill tests; reports go to docs/evidence
 	@$(BIN)/python tests/run.py long
+
+simulate: setup ## the order path in virtual time: ORDERS and SEED; REPORT=1 writes docs/evidence
+	@$(BIN)/python -m streams.lab.simulate --progress --orders $(or $(ORDERS),1000000) --seed $(or $(SEED),1) $(if $(REPORT),--report)
 
 clean: ## remove the environment, what was fetched, and the servers' data
 	@$(PYTHON) streams/local/install.py clean

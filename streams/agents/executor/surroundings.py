@@ -1,18 +1,65 @@
 """What every part of the executor is given by its composition."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from streams.agents.executor.config import ExecutorConfig
 from streams.agents.executor.control import ControlWatch, HaltFile
 from streams.agents.executor.prices import PriceWatch
-from streams.agents.executor.spool import Spool
+from streams.agents.executor.spool import Kept, Spool
 from streams.agents.executor.tail import Tail
 from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, LeaseStore, Log, Verifier
 
 Stamp = Callable[[str, str, int], None]
 """(stage, command id, monotonic ns): where a command is on its way. Stages: command_received, intent_acked,
 intent_read_back, request_out, replied."""
+
+
+class Keeper(Protocol):
+    """Where events wait on this machine while the log may be away."""
+
+    def left(self, account: str) -> Sequence[Kept]:
+        """What processes that are gone have kept for this account, in order."""
+        ...
+
+    def discard(self, account: str) -> None:
+        """What `left` gave is settled."""
+        ...
+
+
+class Ground(Protocol):
+    """What a take-over stands on: a part of the surroundings, so that it also happens in virtual time."""
+
+    @property
+    def config(self) -> ExecutorConfig:
+        """What the process was told at its start."""
+        ...
+
+    @property
+    def log(self) -> Log:
+        """The log."""
+        ...
+
+    @property
+    def leases(self) -> LeaseStore:
+        """The rows of leases."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """This machine's clocks."""
+        ...
+
+    @property
+    def spool(self) -> Keeper:
+        """What this machine keeps for the log."""
+        ...
+
+    @property
+    def points(self) -> CrashPoints:
+        """Where a process may end."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from schemas.codec import DecodeError, decode
 from schemas.envelope import Envelope
 from schemas.orders import CancelOrder, ExecutionEvent, ExecutorCheckpoint, OwnerStarted, PlaceOrder
 from streams.agents.executor.letters import event_output
-from streams.agents.executor.surroundings import Surroundings
+from streams.agents.executor.surroundings import Ground
 from streams.domain.errors import InvariantError
 from streams.domain.orders.books import Books, evolve
 from streams.domain.orders.checkpoint import restore, with_command, without_commands
@@ -67,7 +67,7 @@ class Watch:
         return lease.expires_in_ms <= 0 and boot_ms - self._since_boot_ms >= self._ttl_ms
 
 
-async def read_past(near: Surroundings, account: str, lease: Lease | None) -> Past:
+async def read_past(near: Ground, account: str, lease: Lease | None) -> Past:
     """Fold the account's events from its newest checkpoint, or from the log's beginning when none can be used."""
     partition = partition_of(account.encode(), await near.log.partitions(ORDERS_EVENTS))
     end = await near.log.end_offset(ORDERS_EVENTS, partition)
@@ -87,7 +87,7 @@ async def read_past(near: Surroundings, account: str, lease: Lease | None) -> Pa
     return _fold(Past(Books(account), end, False), records, account)
 
 
-async def publish_kept(near: Surroundings, account: str) -> None:
+async def publish_kept(near: Ground, account: str) -> None:
     """Publish what a dead process of this machine kept and the log does not hold.
 
     Where another owner came between, its events would be void: it has asked the venue itself since.
@@ -109,7 +109,7 @@ async def publish_kept(near: Surroundings, account: str) -> None:
     near.spool.discard(account)
 
 
-async def claim(near: Surroundings, account: str, lease: Lease | None, past: Past) -> Claim | None:
+async def claim(near: Ground, account: str, lease: Lease | None, past: Past) -> Claim | None:
     """Raise the lease row above every epoch seen; None when somebody else was faster."""
     epoch = max(lease.epoch if lease is not None else 0, past.books.epoch) + 1
     asked_wall_ms, asked_boot_ms = near.clock.wall_ms(), near.clock.boot_ms()
@@ -121,7 +121,7 @@ async def claim(near: Surroundings, account: str, lease: Lease | None, past: Pas
     return Claim(epoch, asked_wall_ms, asked_boot_ms)
 
 
-async def announce(near: Surroundings, account: str, claimed: Claim, past: Past) -> Past | None:
+async def announce(near: Ground, account: str, claimed: Claim, past: Past) -> Past | None:
     """Append OwnerStarted and read up to it; None when a higher epoch stands before it."""
     event = OwnerStarted(account=account, epoch=claimed.epoch, at_ms=near.clock.wall_ms(), owner=near.config.owner)
     ce_id, output = event_output(event)
@@ -138,7 +138,7 @@ async def announce(near: Surroundings, account: str, claimed: Claim, past: Past)
     return settled if settled.books.epoch == claimed.epoch else None
 
 
-async def with_texts(near: Surroundings, books: Books) -> Books:
+async def with_texts(near: Ground, books: Books) -> Books:
     """Read the open commands themselves again, from where the log of commands holds them."""
     partition = partition_of(books.account.encode(), await near.log.partitions(ORDERS_COMMANDS))
     for command_id, offset in without_commands(books).items():

@@ -1,0 +1,455 @@
+"""An account's owner in virtual time: stand by, take over, own, lose.
+
+All decisions are production code: the protocol's `step`, the fence, the take-over, the questions to the venue, the checkpoint.
+What is modelled here is the waiting between them: who hears what, in which order, and what is lost when a process dies.
+"""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.orders import AttemptEvent, CancelIntended, ExecutionEvent, OrderIntended, OwnerStarted
+from streams.agents.executor import looking
+from streams.agents.executor.config import AccountConfig, ExecutorConfig
+from streams.agents.executor.fence import Fence, LostError, last_look, last_look_at_cancel
+from streams.agents.executor.letters import event_id, event_output
+from streams.agents.executor.spool import Kept
+from streams.agents.executor.takeover import (
+    Claim,
+    Past,
+    Watch,
+    announce,
+    claim,
+    publish_kept,
+    read_past,
+    resource_of,
+    with_texts,
+)
+from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
+from streams.domain.orders.authority import for_account
+from streams.domain.orders.budget import bucket, salt_of
+from streams.domain.orders.checkpoint import checkpoint
+from streams.domain.orders.outcome import VenueReply
+from streams.domain.orders.protocol import next_wake, step
+from streams.domain.orders.state import State
+from streams.domain.orders.stimuli import (
+    AuthorityRead,
+    CommandDistrusted,
+    CommandRead,
+    CommandSkipped,
+    Effect,
+    Input,
+    IntentReadBack,
+    LeaseRenewed,
+    Looked,
+    LookUp,
+    Now,
+    Publish,
+    ReadVenueTime,
+    Remark,
+    Replied,
+    SendCancel,
+    SendOrder,
+    SnapshotRead,
+    Superseded,
+    TakenOver,
+    Ticked,
+    VenueTimeRead,
+)
+from streams.lab.engine import PORT_ERRORS, Pause
+from streams.lab.leases import Leases
+from streams.lab.log import AccountLog, LogClient, Producer, Written
+from streams.lab.process import Process
+from streams.lab.venue import VenueClient
+from streams.ports import LeaseUnreachableError, Point
+
+if TYPE_CHECKING:
+    from streams.lab.world import World
+
+_VENUE_ERRORS = (UnreachableError, UnknownOutcomeError, RefusedError)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a take-over stands on."""
+
+    config: ExecutorConfig
+    log: LogClient
+    leases: Leases
+    clock: Any
+    spool: Process
+    points: Process
+
+
+class Seat:
+    """One process's place at one account: it owns it whenever the lease allows."""
+
+    def __init__(self, world: "World", process: Process, account: AccountConfig, log: AccountLog) -> None:
+        self.world = world
+        self.process = process
+        self.account = account
+        self.log = log
+        self.producer = Producer(world, process, log)
+        self.tenure: Tenure | None = None
+        self.config = ExecutorConfig(owner="", accounts=(account,), state_dir=Path("/nowhere"))
+        self.leases = Leases(world, process)
+        process.producers[account.account] = self.producer
+        process.seats.append(self)
+
+    def begin(self) -> None:
+        """The process started: it is another owner than in any former life."""
+        owner = f"{self.process.name}.{self.process.life}"
+        self.config = ExecutorConfig(
+            owner=owner,
+            accounts=(self.account,),
+            state_dir=Path("/nowhere"),
+            control_every_ms=1500,
+            checkpoint_every_ms=15_000,
+            reconcile_every_ms=6_000,
+        )
+        self.world.engine.drive(self.process, self._live())
+
+    def end(self) -> None:
+        """The process died."""
+        if self.tenure is not None:
+            self.tenure.end()
+            self.tenure = None
+
+    def spawn(self, work: Coroutine[Pause, Any, Any]) -> None:
+        """Run beside whatever else this process does."""
+        self.world.engine.drive(self.process, work)
+
+    async def _live(self) -> None:
+        watch = Watch(self.config.lease_ttl_ms)
+        pause_ms = self.config.lease_renew_ms // 2
+        resource, owner = resource_of(self.account.account), self.config.owner
+        while True:
+            try:
+                lease = await self.leases.read(resource)
+                mine = lease is not None and lease.owner == owner
+                free = mine or watch.free(lease, self.process.machine.boot_ms())
+                if free and self.process.control_at_boot_ms is not None:
+                    await self._take_over(lease)
+                    watch = Watch(self.config.lease_ttl_ms)
+            except LeaseUnreachableError:
+                watch = Watch(self.config.lease_ttl_ms)
+            except _VENUE_ERRORS:
+                pass
+            await Pause(pause_ms)
+
+    async def _take_over(self, lease: Any) -> None:
+        account, process, world = self.account.account, self.process, self.world
+        ground = Ground(
+            self.config, LogClient(world, process, self.log, self.producer), self.leases, process.machine, process, process
+        )
+        left = len(process.left(account))
+        await publish_kept(ground, account)
+        world.seen["kept events settled at a take-over"] += bool(left)
+        past = await read_past(ground, account, lease)
+        claimed = await claim(ground, account, lease, past)
+        if claimed is None:
+            world.seen["another executor was faster"] += 1
+            return
+        tenure = Tenure(self, claimed)
+        self.spawn(tenure.keep_lease())
+        settled = await announce(ground, account, claimed, past)
+        if settled is None:
+            tenure.end()
+            return
+        books = await with_texts(ground, settled.books)
+        process.reach(Point.PAST_READ)
+        world.seen["restored from a checkpoint" if settled.checkpointed else "read from the log's beginning"] += 1
+        self.tenure = tenure
+        tenure.begin(Past(books, settled.next_offset, settled.checkpointed))
+        while not tenure.over:
+            await Pause(50)
+        self.tenure = None
+
+
+class Tenure:
+    """One account, owned by one process under one epoch."""
+
+    def __init__(self, seat: Seat, claimed: Claim) -> None:
+        self.seat = seat
+        self.world = seat.world
+        self.process = seat.process
+        self.claimed = claimed
+        self.state: State | None = None
+        self.over = False
+        self.requests = 0
+        self.paused_until_ms = 0
+        self.venue = VenueClient(self.world, self)
+        self._early: list[tuple[type[Input], dict[str, Any]]] = []
+        self._fence = Fence(claimed.epoch, seat.config.owner)
+        self._events_next = 0
+        self._commands_next = 0
+        self._tick_ms: int | None = None
+
+    # Life
+
+    async def keep_lease(self) -> None:
+        """Renew for ever; the tenure ends when the row is somebody else's."""
+        config, machine = self.seat.config, self.process.machine
+        renewed = {"asked_wall_ms": self.claimed.asked_wall_ms, "asked_boot_ms": self.claimed.asked_boot_ms}
+        self.hear(LeaseRenewed, **renewed, ttl_ms=config.lease_ttl_ms)
+        while not self.over:
+            await Pause(config.lease_renew_ms)
+            asked_wall_ms, asked_boot_ms = machine.wall_ms(), machine.boot_ms()
+            try:
+                ours = await self.seat.leases.renew(
+                    resource_of(self.seat.account.account), config.owner, self.claimed.epoch, config.lease_ttl_ms
+                )
+            except LeaseUnreachableError:
+                continue
+            if not ours:
+                self.hear(Superseded)
+                self.end()
+                return
+            self.hear(LeaseRenewed, asked_wall_ms=asked_wall_ms, asked_boot_ms=asked_boot_ms, ttl_ms=config.lease_ttl_ms)
+
+    def begin(self, past: Past) -> None:
+        """Own the account: `past` was read up to the own OwnerStarted."""
+        seat = self.seat
+        rules = seat.config.rules(seat.account, self.venue.dialect)
+        self.state = State(rules, past.books, bucket(seat.account.orders_per_second, salt_of(seat.account.account)))
+        self._events_next, self._commands_next = past.next_offset, past.books.commands_next_offset
+        self.world.taken_over(self)
+        early, self._early = self._early, []
+        for kind, fields in early:
+            self.hear(kind, **fields)
+        self.authority_changed()
+        self.hear(TakenOver)
+        seat.log.followers.append(self.follow)
+        self.follow(len(seat.log.events) - 1)
+        self.read_commands()
+        for loop in (self._watch_time, self._take_snapshots, self._write_checkpoints, self._follow_commands):
+            seat.spawn(loop())
+
+    def end(self) -> None:
+        """Nothing is done here any more; what is out is out."""
+        if self.over:
+            return
+        self.over = True
+        if self.follow in self.seat.log.followers:
+            self.seat.log.followers.remove(self.follow)
+        self.world.tenure_ended(self)
+
+    # Stepping
+
+    def now(self) -> Now:
+        """This machine's clocks and HALT file."""
+        machine = self.process.machine
+        return Now(machine.wall_ms(), machine.boot_ms(), machine.halt_file, self.world.prices)
+
+    def hear(self, kind: type[Input], **fields: Any) -> None:
+        """One input, and its effects in order."""
+        if self.over:
+            return
+        if self.state is None:
+            self._early.append((kind, fields))
+            return
+        before = self.state
+        self.state, effects = step(before, kind(now=self.now(), **fields))
+        if self.state.repeats != before.repeats:
+            self.world.seen["repeated command dropped"] += 1
+        for effect in effects:
+            self._perform(effect)
+        self.world.stepped(self)
+        if before.owner and not self.state.owner:
+            self.end()
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Step again when the protocol wants it."""
+        assert self.state is not None
+        wake_boot_ms = next_wake(self.state)
+        if wake_boot_ms is None:
+            return
+        engine = self.world.engine
+        when_ms = engine.now_ms + max(1, wake_boot_ms - self.process.machine.boot_ms())
+        if self._tick_ms is None or when_ms < self._tick_ms:
+            self._tick_ms = when_ms
+            engine.at(when_ms, self.process.hear, self._tick, when_ms)
+
+    def _tick(self, when_ms: int) -> None:
+        if self._tick_ms == when_ms:
+            self._tick_ms = None
+            self.hear(Ticked)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Publish():
+                self._publish(effect.event, effect.keep)
+            case SendOrder() | SendCancel():
+                self.process.reach(Point.BEFORE_REQUEST)
+                self.seat.spawn(self._send(effect))
+            case LookUp():
+                self.seat.spawn(self._look(effect))
+            case ReadVenueTime():
+                self.seat.spawn(self._read_time())
+            case Remark():
+                self.world.seen[f"remark: {effect.kind}"] += 1
+
+    # Events
+
+    def _publish(self, event: ExecutionEvent, keep: bool) -> None:
+        process, ce_id = self.process, event_id(event)
+        intends = isinstance(event, OrderIntended | CancelIntended)
+        if intends:
+            process.reach(Point.BEFORE_INTENT)
+            self._fence.intend(ce_id, event)
+            if isinstance(event, OrderIntended):
+                self.world.intended(self, event)
+        if keep:
+            self.world.seen["kept on this machine under the HALT file"] += 1
+            process.keep(Kept(ce_id, event.account, event.epoch, self._events_next, event_output(event)[1]))
+        self.seat.producer.append(Written(event, ce_id), lambda _, error: self._acked(event, ce_id, keep, error))
+        if intends:
+            process.reach(Point.INTENT_APPENDED)
+        elif isinstance(event, AttemptEvent):
+            process.reach(Point.EVENT_APPENDED)
+
+    def _acked(self, event: ExecutionEvent, ce_id: str, keep: bool, error: str | None) -> None:
+        if error is not None:
+            return self.end()  # the log knows enough for the next tenure; this one knows what the log does not
+        if isinstance(event, OrderIntended | CancelIntended):
+            self.process.reach(Point.INTENT_DURABLE)
+        if keep:
+            self.process.acknowledged(event.account, event.epoch, ce_id)
+        return None
+
+    def follow(self, offset: int) -> None:
+        """An event stands in the log at that offset: this tail reads up to it a little later."""
+        delay_ms = self.world.chance.between(0, 6, "tail", offset, self.process.number)
+        self.world.engine.at(self.world.engine.now_ms + delay_ms, self.process.hear, self._read_up_to, offset)
+
+    def _read_up_to(self, offset: int) -> None:
+        events = self.seat.log.events
+        while self._events_next <= offset and not self.over:
+            written = events[self._events_next]
+            self._events_next += 1
+            if isinstance(written.event, OwnerStarted) and self._fence.overtaken(written.event):
+                self.hear(Superseded)
+            intent = self._fence.proven(written.ce_id)
+            if intent is not None:
+                self.process.reach(Point.INTENT_READ_BACK)
+                self.hear(IntentReadBack, command_id=intent[0], attempt=intent[1])
+
+    async def _write_checkpoints(self) -> None:
+        every_ms = self.seat.config.checkpoint_every_ms
+        while not self.over:
+            assert self.state is not None
+            self.process.reach(Point.BEFORE_CHECKPOINT)
+            message = checkpoint(self.state.books, self.seat.config.owner, self.process.machine.wall_ms(), self._events_next)
+            self.seat.producer.append(Written(message, event_id(message)), self._checkpointed)
+            await Pause(every_ms)
+
+    def _checkpointed(self, offset: int, error: str | None) -> None:
+        if error is None and not self.over:
+            self.process.reach(Point.CHECKPOINT_DURABLE)
+            self.seat.spawn(self._point(offset))
+
+    async def _point(self, offset: int) -> None:
+        try:
+            await self.seat.leases.point(
+                resource_of(self.seat.account.account), self.seat.config.owner, self.claimed.epoch, offset
+            )
+        except LeaseUnreachableError:
+            self.world.seen["lease row keeps its older checkpoint"] += 1
+
+    # Commands
+
+    async def _follow_commands(self) -> None:
+        while not self.over:
+            self.read_commands()
+            await Pause(20)
+
+    def read_commands(self) -> None:
+        """Take what stands in the log of commands."""
+        commands = self.seat.log.commands
+        while self._commands_next < len(commands) and not self.over:
+            offset, self._commands_next = self._commands_next, self._commands_next + 1
+            command = commands[offset]
+            self.process.reach(Point.COMMAND_READ)
+            if command is not None:
+                self.hear(CommandRead, command=command, offset=offset)
+            elif self.world.chance.number("garbage", offset) % 2:
+                self.hear(CommandDistrusted, offset=offset, cause="unsigned", detail="nobody signed this")
+            else:
+                self.hear(CommandSkipped, offset=offset)
+
+    def has_read_all(self) -> bool:
+        """Whether every command given was taken."""
+        return self._commands_next == len(self.seat.log.commands)
+
+    def look_again(self) -> None:
+        """The HALT file changed."""
+        self.hear(Ticked)
+
+    def authority_changed(self) -> None:
+        """Control was read on."""
+        if self.process.control_at_boot_ms is None:
+            return
+        authority = for_account(self.process.authority, self.seat.account.account, self.seat.account.venue)
+        self.hear(AuthorityRead, authority=authority, asked_boot_ms=self.process.control_at_boot_ms)
+
+    # The venue
+
+    async def _send(self, effect: SendOrder | SendCancel) -> None:
+        self.requests += 1
+        venue = VenueClient(self.world, self, lambda: self.world.departed(self, effect))
+        if isinstance(effect, SendOrder):
+            reply = await venue.place(effect.request, lambda: self._permit(last_look, effect))
+        else:
+            reply = await venue.cancel(effect.request, lambda: self._permit(last_look_at_cancel, effect))
+        self._replied(effect, reply)
+
+    def _permit(self, look: Callable[[State | None, Now, int], None], effect: SendOrder | SendCancel) -> None:
+        if self.over:
+            raise LostError("the tenure is over")  # its tasks are cancelled
+        look(self.state, self.now(), effect.deadline_boot_ms)
+        self.world.permitted(self, effect)
+
+    def _replied(self, effect: SendOrder | SendCancel, reply: VenueReply) -> None:
+        self.requests -= 1
+        self.process.reach(Point.REPLY_READ)
+        self.world.replied(self, effect, reply)
+        self.hear(Replied, command_id=effect.command_id, attempt=effect.attempt, reply=reply)
+
+    async def _look(self, wanted: LookUp) -> None:
+        found = await looking.look(self.venue, wanted)
+        self.hear(Looked, command_id=wanted.command_id, attempt=wanted.attempt, look=found)
+
+    async def _watch_time(self) -> None:
+        while not self.over:
+            known = await self._read_time()
+            await Pause(self.seat.config.time_every_ms if known else 500)
+
+    async def _read_time(self) -> bool:
+        asked_boot_ms = self.process.machine.boot_ms()
+        try:
+            venue_time_ms = await self.venue.time_ms()
+        except _VENUE_ERRORS:
+            return False
+        answered_boot_ms = self.process.machine.boot_ms()
+        self.hear(VenueTimeRead, venue_time_ms=venue_time_ms, asked_boot_ms=asked_boot_ms, answered_boot_ms=answered_boot_ms)
+        return True
+
+    async def _take_snapshots(self) -> None:
+        config, since_ms = self.seat.config, None
+        while not self.over:
+            assert self.state is not None
+            opened, pause_ms = self.state.books.opened, config.reconcile_every_ms
+            asked_boot_ms = self.process.machine.boot_ms()
+            try:
+                taken = await looking.snapshot(self.venue, self.seat.account.symbols, since_ms, self.state.books)
+            except PORT_ERRORS:
+                pause_ms = 2000
+            else:
+                self.hear(SnapshotRead, snapshot=taken, asked_boot_ms=asked_boot_ms)
+                since_ms = taken.venue_time_ms - (20_000 if opened else 0)
+                if not opened:
+                    pause_ms = config.opening_gap_ms + 50
+            await Pause(pause_ms)

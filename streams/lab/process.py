@@ -1,0 +1,186 @@
+"""One executor process on its own machine: clocks that step or stand still, a HALT file, sleep, death, a new life."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from streams.agents.executor.spool import Kept
+from streams.domain.orders.authority import Authority, fold
+from streams.ports import Point
+
+if TYPE_CHECKING:
+    from streams.lab.executor import Seat
+    from streams.lab.log import Producer
+    from streams.lab.world import World
+
+WALL_MS = 1_700_000_000_000
+BOOT_MS = 1_000_000
+
+
+class Killed(BaseException):
+    """The process ended in the middle of what it did."""
+
+
+class Machine:
+    """What outlives a process: clocks, and files. It is also the port Clock."""
+
+    def __init__(self, world: "World", number: int) -> None:
+        self._world = world
+        self.number = number
+        self.wall_offset_ms = 0
+        self.boot_lag_ms = 0
+        self.halt_file: str | None = None
+        self.kept: dict[tuple[str, int], dict[str, Kept]] = {}
+
+    def wall_ms(self) -> int:
+        """UTC as this machine believes."""
+        return WALL_MS + self._world.engine.now_ms + self.wall_offset_ms
+
+    def boot_ms(self) -> int:
+        """CLOCK_BOOTTIME."""
+        return BOOT_MS + self._world.engine.now_ms - self.boot_lag_ms
+
+
+class Process:
+    """It runs code while it is up and awake. What reaches it asleep is handled when it wakes; when it is down, never."""
+
+    def __init__(self, world: "World", number: int) -> None:
+        self.world = world
+        self.number = number
+        self.name = f"executor-{chr(ord('a') + number)}"
+        self.machine = Machine(world, number)
+        self.life = 0
+        self.up = False
+        self.down_until_ms = 0
+        self.asleep = False
+        self.asleep_from_ms = 0
+        self.woke_ms = -1_000_000
+        self.sleep_left_clocks = True
+        self.seats: list[Seat] = []
+        self.producers: dict[str, Producer] = {}
+        self.living: set[tuple[str, int]] = set()
+        self.authority = Authority()
+        self.control_read = 0
+        self.control_at_boot_ms: int | None = None
+        self._backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+
+    # The port CrashPoints
+
+    def reach(self, point: Point) -> None:
+        """A step of the executor: here it may die, or fall asleep."""
+        world, about = self.world, (self.number, self.world.engine.now_ms, _POINTS[point])
+        if world.chance.strikes(90, "killed at a step", *about):
+            world.tell(f"{self.name} is killed at {point.value}")
+            world.killed_at[point] += 1
+            self.die(world.chance.between(200, 12_000, "away for", *about))
+            raise Killed
+        if world.chance.strikes(60, "asleep at a step", *about):
+            world.slept_at[point] += 1
+            self.sleep(world.chance.between(500, 15_000, "asleep for", *about), f"at {point.value}")
+
+    # Life
+
+    def hear(self, call: Callable[..., None], *args: Any) -> None:
+        """Do this now, or once awake."""
+        if self.asleep:
+            self._backlog.append((call, args))
+            return
+        try:
+            call(*args)
+        except Killed:
+            return
+
+    def start(self) -> None:
+        """A new life: whatever was in memory is gone."""
+        if self.up or self.world.engine.now_ms < self.down_until_ms:
+            return
+        self.life += 1
+        self.up = True
+        self.asleep = False
+        self._backlog.clear()
+        self.authority, self.control_read, self.control_at_boot_ms = Authority(), 0, None
+        for seat in self.seats:
+            seat.begin()
+        self.world.watch_control(self)
+
+    def die(self, for_ms: int) -> None:
+        """The process ends at once, and is started again after that time."""
+        self.down_until_ms = max(self.down_until_ms, self.world.engine.now_ms + for_ms)
+        self.world.engine.at(self.down_until_ms, self.start)
+        if not self.up:
+            return
+        self.world.process_died(self)
+        self.life += 1
+        self.up = False
+        self.asleep = False
+        self._backlog.clear()
+        self.living.clear()
+        for seat in self.seats:
+            seat.end()
+        for producer in self.producers.values():
+            producer.die()
+
+    def sleep(self, for_ms: int, why: str, wall_stands: bool = False, boot_stands: bool = False) -> None:
+        """The process stops where it is, and goes on later with its old state; its clocks may stand still meanwhile."""
+        if not self.up or self.asleep:
+            return
+        world = self.world
+        world.tell(f"{self.name} falls asleep for {for_ms} ms {why}")
+        self.asleep, self.asleep_from_ms = True, world.engine.now_ms
+        self.sleep_left_clocks = not boot_stands
+        world.engine.at(
+            world.engine.now_ms + for_ms, self._wake, self.life, for_ms if wall_stands else 0, for_ms if boot_stands else 0
+        )
+
+    def _wake(self, life: int, wall_ms: int, boot_ms: int) -> None:
+        if life != self.life or not self.asleep:
+            return
+        world = self.world
+        world.tell(f"{self.name} wakes")
+        self.machine.wall_offset_ms -= wall_ms
+        self.machine.boot_lag_ms += boot_ms
+        self.asleep, self.woke_ms = False, world.engine.now_ms
+        world.process_woke(self)
+        for producer in self.producers.values():
+            producer.wake()
+        backlog, self._backlog = self._backlog, []
+        for number, (call, args) in enumerate(backlog):
+            # Timers, sockets and threads come back in no particular order; what one caller waits for stays one thing.
+            delay_ms = world.chance.between(0, 3, "after waking", self.number, world.engine.now_ms, number)
+            world.engine.at(world.engine.now_ms + delay_ms, self._late, life, call, args)
+
+    def _late(self, life: int, call: Callable[..., None], args: tuple[Any, ...]) -> None:
+        if life == self.life:
+            self.hear(call, *args)
+
+    # Control, the HALT file, the spool
+
+    def read_control(self) -> None:
+        """Fold what operators said up to now."""
+        events = self.world.control
+        while self.control_read < len(events):
+            self.authority = fold(self.authority, events[self.control_read])
+            self.control_read += 1
+        self.control_at_boot_ms = self.machine.boot_ms()
+
+    def left(self, account: str) -> Sequence[Kept]:
+        """What was kept for this account by lives that are over."""
+        mine = [tenure for tenure in self.machine.kept if tenure[0] == account and tenure not in self.living]
+        return [kept for tenure in sorted(mine) for kept in self.machine.kept[tenure].values()]
+
+    def discard(self, account: str) -> None:
+        """What `left` gave is settled."""
+        for tenure in [tenure for tenure in self.machine.kept if tenure[0] == account and tenure not in self.living]:
+            del self.machine.kept[tenure]
+
+    def keep(self, kept: Kept) -> None:
+        """On disk when this returns."""
+        tenure = (kept.account, kept.epoch)
+        self.living.add(tenure)
+        self.machine.kept.setdefault(tenure, {})[kept.ce_id] = kept
+
+    def acknowledged(self, account: str, epoch: int, ce_id: str) -> None:
+        """The log has this event."""
+        self.machine.kept.get((account, epoch), {}).pop(ce_id, None)
+
+
+_POINTS = {point: number for number, point in enumerate(Point)}
