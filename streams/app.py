@@ -318,7 +318,8 @@ async def _budget(settings: Settings, stack: AsyncExitStack, profile: "VenueProf
 
     pauses = PostgresPauses(settings.database.lease_dsn())
     stack.push_async_callback(pauses.close)
-    return RequestBudget(profile.name, SystemClock(), profile.capabilities.weight_per_minute, share, pauses)
+    weight = settings.venues[profile.name].weight_per_minute or profile.capabilities.weight_per_minute
+    return RequestBudget(profile.name, SystemClock(), weight, share, pauses)
 
 
 def _crash_points(settings: Settings) -> CrashPoints:

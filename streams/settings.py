@@ -143,12 +143,16 @@ class KeySettings(Section):
 
 
 class VenueSettings(Section):
-    """One venue: its dialect (a ccxt id), its addresses when they are not the dialect's own, and the symbols we use."""
+    """One venue: its dialect (a ccxt id), its addresses when they are not the dialect's own, and the symbols we use.
+
+    `weight_per_minute` is what the venue allows our address until it says so itself; the dialect's own figure unless given.
+    """
 
     dialect: Literal["binance"]
     symbols: tuple[Symbol, ...] = Field(min_length=1)
     urls: dict[str, str] = {}
     weight_share: WeightShares = WeightShares()
+    weight_per_minute: int | None = Field(default=None, strict=True, ge=1)
     probe_every_ms: Milliseconds = 1000
     balances_every_ms: Milliseconds = 5000
     books_every_ms: Milliseconds = 1000
