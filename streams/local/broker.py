@@ -55,7 +55,8 @@ class Broker(Server):
 
     `voters` maps each node id of the quorum to its controller port; None makes a quorum of this node alone.
     `heap_mb` is the largest Java heap in MiB. `settings` are added to the broker's own or replace them, `format_options` are
-    added when the data directory is formatted: what a broker with logins needs.
+    added when the data directory is formatted: what a broker with logins needs. `doors` are more ports to listen on, each with
+    the port that its clients are told to use: whatever lies between the two is on the way of all that they say.
     """
 
     name = "kafka"
@@ -70,6 +71,7 @@ class Broker(Server):
         heap_mb: int = 512,
         settings: Mapping[str, str] | None = None,
         format_options: Sequence[str] = (),
+        doors: Mapping[int, int] | None = None,
         installed: Installed | None = None,
     ) -> None:
         super().__init__(state_dir, port=port)
@@ -77,6 +79,7 @@ class Broker(Server):
         self.heap_mb = heap_mb
         self._added = settings or {}
         self._format_options = format_options
+        self._doors = doors or {}
         self._voters_given = voters is not None
         self.voters = dict(voters) if voters is not None else {node_id: free_port()}
         installed = installed or read_installed()
@@ -154,12 +157,17 @@ class Broker(Server):
     def _settings(self, data: Path) -> dict[str, str]:
         copies = str(min(3, len(self.voters)))
         in_sync = "2" if len(self.voters) >= 3 else "1"
+        broker = f"PLAINTEXT://{self.bootstrap}"
+        inner = [f"DOOR{port}://{HOST}:{port}" for port in self._doors]
+        outer = [f"DOOR{port}://{HOST}:{told}" for port, told in self._doors.items()]
+        protocols = ["PLAINTEXT", "CONTROLLER", *(f"DOOR{port}" for port in self._doors)]
+        maps = {"listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in protocols)} if inner else {}
         return {
             "process.roles": "broker,controller",
             "node.id": str(self.node_id),
             "controller.quorum.voters": ",".join(f"{node}@{HOST}:{port}" for node, port in self.voters.items()),
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{HOST}:{self.voters[self.node_id]}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "listeners": ",".join([broker, f"CONTROLLER://{HOST}:{self.voters[self.node_id]}", *inner]),
+            "advertised.listeners": ",".join([broker, *outer]),
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(data),
             "default.replication.factor": copies,
@@ -169,6 +177,7 @@ class Broker(Server):
             "transaction.state.log.min.isr": in_sync,
             "share.coordinator.state.topic.replication.factor": copies,
             "share.coordinator.state.topic.min.isr": in_sync,
+            **maps,
             **SETTINGS,
             **self._added,
         }

@@ -61,7 +61,7 @@ class Flow:
     """One installation, started in steps: `start_servers`, `prepare`, `start_roles`, `wait_until`, `go`.
 
     `directory` must be one that an unprivileged PostgreSQL can enter. `settings_file` proposes portfolios; `environment` is
-    added to every role's. `say` is told what happens.
+    added to every role's. `doors` are more ports of the broker (see Broker). `say` is told what happens.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Flow:
         *,
         environment: Mapping[str, str] | None = None,
         fsync: bool = True,
+        doors: Mapping[int, int] | None = None,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.directory = directory.resolve()
@@ -82,6 +83,7 @@ class Flow:
         self.say = say
         self._extra = dict(environment or {})
         self._fsync = fsync
+        self._doors = doors
         self.broker: Broker | None = None
         self.database: Database | None = None
         self.venue_port = free_port()
@@ -110,7 +112,7 @@ class Flow:
             make_pair(purpose, self.keys / f"{purpose}.pem", self.keys / "trusted.toml", now_ms, KEY_LIFE_MS)
         if "KAFKA" not in os.environ:
             self.say("starting Apache Kafka")
-            self.broker = Broker(self.directory / "kafka").start()
+            self.broker = Broker(self.directory / "kafka", doors=self._doors).start()
         if "DATABASE_URL" not in os.environ:
             self.say("starting PostgreSQL")
             self.database = Database(self.directory / "postgres", fsync=self._fsync).start()
@@ -124,13 +126,21 @@ class Flow:
             self.trimtab(*words)
 
     def start_roles(self) -> None:
-        """All six roles under the supervisor."""
-        for name in ROLES:
-            self.roles.add(
-                Role(name, [sys.executable, "-m", "streams", "run", name], self.environment, self.settings_file.parent)
-            )
+        """All six roles under the supervisor, besides workers that were added before."""
+        known = {status.name for status in self.roles.statuses()}
+        for role in ROLES:
+            if role not in known:
+                self.add_worker(role)
         self.say(f"starting {', '.join(reversed(ROLES))}")
-        self.roles.start()
+        self.roles.start(*ROLES)
+
+    def add_worker(self, role: str, instance: str = "", environment: Mapping[str, str] | None = None) -> str:
+        """Put a worker of a role under the supervisor, not yet started; its name there. `instance` tells it from others of the
+        role; `environment` is added to what every process of this installation is told."""
+        name = f"{role}-{instance}" if instance else role
+        argv = [sys.executable, "-m", "streams", "run", role, *(["--instance", instance] if instance else [])]
+        self.roles.add(Role(name, argv, {**self.environment, **(environment or {})}, self.settings_file.parent))
+        return name
 
     def wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Poll until `condition` holds. Raises LocalStackError with the ends of the logs, at once when a role gave up."""

@@ -12,6 +12,7 @@ look. Logs go to `<directory>/<role>.log`.
 import enum
 import logging
 import os
+import signal
 import threading
 import time
 from collections import deque
@@ -135,6 +136,14 @@ class Supervisor:
                 raise ValueError(f"role {name} is not running")
             child.kill()
             return pid
+
+    def pause(self, name: str) -> None:
+        """Stop a running role from running (SIGSTOP): connections stay open and nothing answers."""
+        self._slots[name].child.signal(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Undo `pause`."""
+        self._slots[name].child.signal(signal.SIGCONT)
 
     def status(self, name: str) -> RoleStatus:
         """Where the role stands now."""

@@ -1,5 +1,6 @@
 """1.3: broker and database start, are ready, survive a crash with their data, and never outlive who started them."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -16,7 +17,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from streams.local.broker import Broker
 from streams.local.database import Database, can_query
-from streams.local.server import LocalStackError, clear_directory
+from streams.local.server import HOST, LocalStackError, clear_directory, free_port
+from tests.wire import Wire
 
 GONE_WITHIN_S = 15.0
 
@@ -51,6 +53,29 @@ async def test_broker_keeps_port_and_records_over_a_crash_and_a_restart(own_brok
 
     assert own_broker.bootstrap == bootstrap
     assert await _read(bootstrap, "kept", 2) == [b"before the crash", b"after the crash"]
+
+
+async def test_who_enters_by_a_door_stays_on_its_way(tmp_stack_dir: Path) -> None:
+    """What lies between a door and the port that it tells sees all that is said, so that it can cut a client off."""
+    inner = free_port()
+    async with Wire(HOST, inner) as wire:
+        broker = await asyncio.to_thread(Broker(tmp_stack_dir / "kafka", doors={inner: wire.port}).start)
+        try:
+            admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
+            await admin.start()
+            await admin.create_topics([NewTopic("told", num_partitions=1, replication_factor=1)])
+            await admin.close()
+            async with AIOKafkaProducer(bootstrap_servers=f"{HOST}:{wire.port}", acks="all") as producer:
+                await producer.send_and_wait("told", b"before", partition=0)
+                wire.cut()
+                kept = await producer.send("told", b"cut off", partition=0)
+                await _write(broker.bootstrap, "told", b"by the main entrance")
+                assert not kept.done()
+                wire.mend()
+                await kept
+            assert await _read(broker.bootstrap, "told", 3) == [b"before", b"by the main entrance", b"cut off"]
+        finally:
+            await asyncio.to_thread(broker.stop)
 
 
 async def test_topics_are_never_created_by_accident(broker: Broker) -> None:

@@ -55,6 +55,22 @@ def test_killed_role_comes_back_under_a_new_process(roles: Supervisor, told: lis
     assert told[0].startswith("feed ended with status -9: it starts again now")
 
 
+def test_paused_role_stands_still_and_is_no_dead_one(roles: Supervisor) -> None:
+    roles.add(python("feed", "import time\nwhile True: print('here', flush=True); time.sleep(0.01)"))
+    roles.start()
+    log = roles.log_path("feed")
+    until(lambda: log.stat().st_size > 0)
+    pid = roles.status("feed").pid
+    roles.pause("feed")
+    until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    said = log.stat().st_size
+    assert roles.status("feed").state is RoleState.RUNNING
+    assert log.stat().st_size == said
+    roles.resume("feed")
+    until(lambda: log.stat().st_size > said)
+    assert (roles.status("feed").pid, roles.status("feed").restarts) == (pid, 0)
+
+
 def test_role_that_crashes_for_ever_is_started_for_ever(roles: Supervisor) -> None:
     roles.add(python("feed", "raise SystemExit(1)"))
     roles.start()
