@@ -12,8 +12,6 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-import uvloop
-
 from schemas.control import KeyPurpose
 from streams import settings
 from streams.agents.executor.agent import Executor
@@ -22,6 +20,7 @@ from streams.gateways import logs
 from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.lease import PostgresLeases
+from streams.gateways.loop import run_loop
 from streams.gateways.signing import verifier_of
 from streams.gateways.venue import CcxtTrading
 from streams.gateways.venue_profile import Credentials, VenueProfile
@@ -73,4 +72,4 @@ if __name__ == "__main__":
     loaded = settings.load()
     logs.configure("executor", loaded.log_format, loaded.log_level, settings.secrets_of(loaded))
     gc.freeze()
-    Path(sys.argv[1]).write_text(json.dumps(uvloop.run(run(loaded))))
+    Path(sys.argv[1]).write_text(json.dumps(run_loop(run(loaded))))

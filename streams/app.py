@@ -15,13 +15,12 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-import uvloop
-
 from schemas.control import KeyPurpose
 from streams.domain.errors import RefusedError, TrimtabError
 from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.kafka_admin import Floors, require_topics
+from streams.gateways.loop import run_loop
 from streams.gateways.signing import signer_of, verifier_of
 from streams.ports import NO_CRASH_POINTS, CrashPoints, FoldFactory, FoldSpec, Signer
 from streams.settings import KeyPair, Settings, secret
@@ -266,7 +265,7 @@ def _fold(settings: Settings, spec: FoldSpec, factory: FoldFactory, signer: Sign
 
 def _serve(build: Callable[[AsyncExitStack], Awaitable[Agent]]) -> int:
     """Run an edge agent on its own loop until SIGTERM or SIGINT."""
-    return uvloop.run(_run_agent(build))
+    return run_loop(_run_agent(build))
 
 
 async def _run_agent(build: Callable[[AsyncExitStack], Awaitable[Agent]]) -> int:

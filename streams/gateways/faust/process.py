@@ -6,14 +6,13 @@ import signal
 from collections.abc import Coroutine
 from typing import Any
 
-import uvloop
-
 from streams.domain.errors import TrimtabError
 from streams.gateways.faust.ending import EXIT_FAILED, end_process, end_with, limit_lines
 from streams.gateways.faust.history import History
 from streams.gateways.faust.shard import FoldObserver
 from streams.gateways.faust.shell import FoldShell
 from streams.gateways.faust.transport import make_app
+from streams.gateways.loop import run_loop
 from streams.ports import FoldFactory, FoldSpec, KafkaConnection, Signer
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ def run_fold(
     """
     limit_lines()
     try:
-        return uvloop.run(_serve(spec, factory, kafka, observer or FoldObserver(), signer))
+        return run_loop(_serve(spec, factory, kafka, observer or FoldObserver(), signer))
     except TrimtabError as error:
         logger.critical("%s (exit %d)", error, error.exit_code)
         return error.exit_code

@@ -8,10 +8,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
 from streams.gateways.clock import SystemClock
 from streams.gateways.crash_points import ArmedCrashPoints
+from streams.gateways.loop import run_loop
 from streams.gateways.venue import CcxtTrading
 from streams.ports import Point
 from tests.crash.executor.without import leave_out
@@ -78,4 +77,4 @@ def main(settings: dict[str, Any]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
     for part in settings["without"]:
         leave_out(part)
-    uvloop.run(run(settings))
+    run_loop(run(settings))
