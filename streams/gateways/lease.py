@@ -60,6 +60,7 @@ class PostgresLeases:
         self._dsn = dsn
         self._call_ms_max = call_ms_max
         self._pool = self._make_pool()
+        self._turns = asyncio.Semaphore(POOL_SIZE_MAX)  # who waits in the pool's own queue cannot be called off
         self._given_up: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
@@ -133,6 +134,10 @@ class PostgresLeases:
             raise LeaseUnreachableError(f"{resource}: {error}") from error
 
     async def _call(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
+        async with self._turns:
+            return await self._in_turn(work)
+
+    async def _in_turn(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
         pool = self._pool
         try:
             async with single(pool) as connection:

@@ -30,6 +30,15 @@ async def test_the_first_of_two_takes_a_row_that_does_not_exist(leases: Postgres
     assert 0 < row.expires_in_ms <= 60_000
 
 
+async def test_hundreds_of_rows_are_renewed_at_the_same_moment(leases: PostgresLeases):
+    """An executor with many accounts asks for all of them at once when it stops, and whenever it was held up."""
+    rows = [f"executor/a{number:03}" for number in range(300)]
+    taken = await asyncio.gather(*(leases.take(row, "a", None, 1, 60_000) for row in rows))
+    assert all(taken)
+    for _ in range(3):
+        assert all(await asyncio.gather(*(leases.renew(row, "a", 1, 60_000) for row in rows)))
+
+
 async def test_a_held_row_is_not_taken_but_its_owner_may_start_anew(leases: PostgresLeases):
     assert await leases.take(ROW, "a", None, 3, 60_000)
     assert not await leases.take(ROW, "b", 3, 4, 60_000)
