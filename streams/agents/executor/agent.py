@@ -24,6 +24,8 @@ log = logging.getLogger("trimtab.executor")
 VENUE_RETRY_S = 2.0
 WATCHDOG_S = 1.0
 HALT_FILE_S = 0.1
+CONNECTING_MAX = 8
+"""Accounts that learn the markets at the same time: a hundred at once would all run into their timeouts."""
 
 
 class Executor:
@@ -74,6 +76,7 @@ class Executor:
             points=points,
         )
         self._owners: list[AccountOwner] = []
+        self._connecting = asyncio.Semaphore(CONNECTING_MAX)
         self._stopped = asyncio.Event()
 
     @property
@@ -125,8 +128,9 @@ class Executor:
         silent = False
         while not self._stopped.is_set():
             try:
-                await venue.open(account.symbols)
-                await self._check_key(account, venue)
+                async with self._connecting:
+                    await venue.open(account.symbols)
+                    await self._check_key(account, venue)
             except (UnreachableError, UnknownOutcomeError) as error:
                 if not silent:
                     log.error("account %s waits for its venue: %s", account.account, error)
