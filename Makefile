@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: help setup demo test quick check bench crash simulate clean lock
+.PHONY: help setup demo test quick check bench crash crash-parts clean lock
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Your own servers: KAFKA=host:port DATABASE_URL=postgresql://... make demo"
 
@@ -27,8 +28,11 @@ check: setup ## style, types, layers, generated files, compose file, locks
 bench: setup ## the measurements, each beside its baseline
 	@$(BIN)/python -m bench
 
-crash: setup ## the long form of the kill tests; reports go to docs/evidence
-	@$(BIN)/python tests/run.py long
+crash: setup ## the whole stack under load, struck ROUNDS times (20) as SEED draws; the report goes to docs/evidence
+	@ROUNDS=$(or $(ROUNDS),20) SEED=$(SEED) $(BIN)/python tests/run.py rounds
+
+crash-parts: setup ## the long forms of the other kill tests, part by part; reports go to docs/evidence
+	@$(BIN)/python tests/run.py parts
 
 simulate: setup ## the order path in virtual time: ORDERS and SEED; REPORT=1 writes docs/evidence
 	@$(BIN)/python -m streams.lab.simulate --progress --orders $(or $(ORDERS),1000000) --seed $(or $(SEED),1) $(if $(REPORT),--report)

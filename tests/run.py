@@ -1,4 +1,4 @@
-"""Runs set-up, checks and the suites, and ends with one line of counts: `python3 tests/run.py [quick|long|SUITE ...]`.
+"""Runs set-up, checks and the suites, and ends with one line of counts: `python3 tests/run.py [quick|rounds|parts|SUITE ...]`.
 
 Each suite is its own pytest process, so that none can leave something behind for the next. Standard library only: without a
 named suite it begins with the set-up itself.
@@ -22,7 +22,7 @@ HANG_GUARD_S = 1_500
 class Suite:
     """A part of the run. `minutes` is its budget; `paths` are its tests, `argv` what runs instead of pytest.
 
-    `workers` above 1 spreads tests that share no server over so many processes.
+    `options` are pytest's; `workers` above 1 spreads tests that share no server over so many processes.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Suite:
     paths: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
     workers: int = 1
 
 
@@ -42,7 +43,16 @@ SUITES = (
     Suite("crash", 6, ("tests/crash",)),
 )
 QUICK = (Suite("style", 1, argv=(PYTHON, "-m", "ruff", "check", ".")), SUITES[2])
-LONG = (Suite("crash, long", 60, ("tests/crash", "tests/stack/bench"), env={"TRIMTAB_TEST_LONG": "1"}),)
+TOLD = ("-o", "log_cli=true", "--log-cli-level=INFO", "--log-cli-format=%(asctime)s %(message)s")
+ROUNDS = (Suite("crash, rounds", 10 + int(os.environ.get("ROUNDS") or 0) // 2, ("tests/crash/flow",), options=TOLD),)
+PARTS = (
+    Suite(
+        "crash, part by part",
+        60,
+        ("tests/crash/executor", "tests/crash/fold", "tests/crash/sequencer", "tests/stack/bench"),
+        env={"TRIMTAB_TEST_LONG": "1"},
+    ),
+)
 
 
 @dataclass
@@ -68,16 +78,17 @@ def run_suite(suite: Suite) -> Counts:
     if suite.paths and not tests:
         return Counts()
     spread = ("-n", str(suite.workers)) if suite.workers > 1 else ()
-    argv = suite.argv or (PYTHON, "-m", "pytest", "-q", f"--junitxml={report}", *spread, *suite.paths)
+    argv = suite.argv or (PYTHON, "-m", "pytest", "-q", f"--junitxml={report}", *spread, *suite.options, *suite.paths)
+    guard_s = max(HANG_GUARD_S, 100 * suite.minutes)
     process = subprocess.Popen(argv, cwd=ROOT, env={**os.environ, **suite.env}, start_new_session=True)
     try:
-        status = process.wait(HANG_GUARD_S if suite.minutes < 30 else 4 * HANG_GUARD_S)
+        status = process.wait(guard_s)
     except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
         os.killpg(process.pid, signal.SIGKILL)  # the leash of its servers ends them too
         process.wait()
         if isinstance(error, KeyboardInterrupt):
             raise
-        print(f"{suite.name}: still running after {HANG_GUARD_S} s, ended")
+        print(f"{suite.name}: still running after {guard_s} s, ended")
         status = 1
     counts = read_report(report) if report.exists() else Counts(passed=int(status == 0))
     if status != 0 and counts.failed == 0:
@@ -97,10 +108,10 @@ def read_report(report: Path) -> Counts:
 
 def main(names: list[str]) -> int:
     """Run the suites; the last line is the total. Returns the exit status."""
-    suites = {"quick": QUICK, "long": LONG}.get(names[0]) if len(names) == 1 else None
+    suites = {"quick": QUICK, "rounds": ROUNDS, "parts": PARTS}.get(names[0]) if len(names) == 1 else None
     suites = suites or [suite for suite in SUITES if not names or suite.name in names]
     if not suites:
-        print(f"no such suite: choose from {', '.join(suite.name for suite in SUITES)}, quick, long")
+        print(f"no such suite: choose from {', '.join(suite.name for suite in SUITES)}, quick, rounds, parts")
         return 2
     rows, total = [], Counts()
     for suite in suites:

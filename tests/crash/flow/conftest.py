@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.flow.story import Story, tell
+from tests.crash.executor.tally import report
+from tests.crash.flow.report import parts
+from tests.crash.flow.story import PORTFOLIOS, ROUNDS, Story, tell
 
 log = logging.getLogger("crash.flow")
 
@@ -17,5 +19,8 @@ def story(stack_dir: Path) -> Iterator[Story]:
     client = logging.getLogger("aiokafka")
     level = client.level
     client.setLevel(logging.CRITICAL)
-    yield tell(stack_dir / "crash-flow", lambda line: log.info("%s", line))
+    story = tell(stack_dir / "crash-flow", lambda line: log.info("%s", line))
+    if ROUNDS:
+        report("crash", f"The whole stack struck {ROUNDS} times, {PORTFOLIOS.count} portfolios", *parts(story))
+    yield story
     client.setLevel(level)

@@ -1,82 +1,65 @@
-"""The crash run: one installation, every role and server killed while orders flow, and what was left of it.
+"""The crash run: one installation, every role and server struck while orders flow, and what was left of it.
 
     python -m tests.crash.flow.story DIRECTORY      tells it to a terminal
 
-Phases: faults of the venue on a calm hour at SPEED 1; then prices move fast, and every role, the broker and the database are
-killed one after the other, each while a request is out; then all is frozen, ended and verified; every topic gets a message
-that nobody can read, and trading goes on; at last the derived tables are dropped and rebuilt.
+Phases: faults of the venue on a calm hour at SPEED 1; then prices move fast, and the rounds strike roles, broker and database,
+each while a request is out or at an armed step of the executor; then all is frozen, drained and verified; every topic gets a
+message that nobody can read, and trading goes on; at last the derived tables are dropped and rebuilt.
+
+The short form kills everything once. With ROUNDS in the environment it is so many rounds, drawn by SEED, with a hundred
+portfolios.
 """
 
 import logging
 import os
+import random
 import secrets
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from schemas.codec import decode
+from schemas.envelope import Envelope
+from schemas.orders import OrderCommand
 from streams.agents.projector import SOURCES
 from streams.domain.errors import TrimtabError
 from streams.gateways import views
 from streams.gateways.postgres import AsyncConnection
-from streams.local.flow import Flow, VenuePlan
+from streams.local.flow import ROLES, Flow, VenuePlan
 from streams.local.supervisor import RoleStatus
-from streams.ports import KafkaConnection, Output
-from streams.topics import (
-    DEAD_LETTERS,
-    MARKET_TICKERS,
-    ORDERS_EVENTS,
-    ORDERS_LEDGER,
-    PORTFOLIO_JOURNAL,
-    REBALANCE_SIGNALS,
-    dead_letter,
-)
-from tests.crash.flow import portfolios
+from streams.matching.journal import Entry
+from streams.ports import KafkaConnection, Output, Record
+from streams.settings import PREFIX
+from streams.topics import DEAD_LETTERS, ORDERS_COMMANDS, ORDERS_EVENTS, dead_letter
+from tests.crash.executor.tally import SEED
+from tests.crash.executor.verdict import Verdict, judge
+from tests.crash.flow.doors import Doors
+from tests.crash.flow.faults import draw, kill_everything
+from tests.crash.flow.portfolios import Portfolios
+from tests.crash.flow.rounds import BETWEEN, GUARD_S, Rounds, Struck, positions, second
 from tests.crash.flow.witness import Attempt, Witness, now_ms
 
-LONG = os.environ.get("TRIMTAB_TEST_LONG") == "1"
-ROUNDS = 3 if LONG else 1
-AWAY_S = 20.0 if LONG else 3.0
-"""How long broker and database stay away; a killed broker needs some seconds more to serve again."""
+ROUNDS = int(os.environ.get("ROUNDS") or 0)
+PORTFOLIOS = Portfolios(100, shards=4, observe_every_ms=5_000) if ROUNDS else Portfolios(20, shards=2, observe_every_ms=1_000)
 
 CALM_MS = 1_722_830_400_000  # 04:00 UTC: a calm hour, with enough tape behind it for a slow machine
 SPEED = 20
 ORDER_MS = 300
 EACH_FAULT = 2
 RATE_PER_S = 1.0
-BETWEEN_KILLS = 5
-GUARD_S = 180.0
-"""A hang guard for each wait; on a machine with nothing else to do each takes seconds."""
 
 NOT_READY = {"waiting_opening", "no_targets", "no_rules", "no_price"}
 ENDED = {"filled", "canceled", "expired", "rejected", "not_admitted", "expired_unsent", "cancel_ended"}
-SPOKEN = {
-    "feed": MARKET_TICKERS,
-    "sequencer": PORTFOLIO_JOURNAL,
-    "portfolio": REBALANCE_SIGNALS,
-    "executor": ORDERS_EVENTS,
-    "ledger": ORDERS_LEDGER,
-}
-"""What shows that a role is at work again. The projector's rows show it for the projector and for the servers."""
-
-VICTIMS = ("feed", "sequencer", "portfolio", "executor", "ledger", "projector", "broker", "database")
 UNREADABLE = tuple(
     (topic, reader)
     for topic, reader in DEAD_LETTERS
     if reader != "feed"  # the feed's are frames of the venue
 )
 """(topic, reader) of all that is read today."""
-
-
-@dataclass(frozen=True)
-class Kill:
-    """One kill: how many requests were out, what was accepted since the kill before, how long until work went on."""
-
-    victim: str
-    intents_open: int
-    accepted_between: int
-    idle_s: float
 
 
 @dataclass(frozen=True)
@@ -94,7 +77,10 @@ class Story:
     faults_done: dict[str, int] = field(default_factory=dict)
     faulty: list[Attempt] = field(default_factory=list)
     rate_per_s: float = 0.0
-    kills: list[Kill] = field(default_factory=list)
+    rounds: list[Struck] = field(default_factory=list)
+    lasted_s: float = 0.0
+    drained_s: float = 0.0
+    verdict: Verdict = field(default_factory=Verdict)
     verified: str = ""
     books: Books | None = None
     letters: tuple[str, ...] = ()
@@ -110,20 +96,23 @@ class Story:
 def tell(directory: Path, say: Callable[[str], None]) -> Story:
     """Live through the whole run. Raises LocalStackError when something does not come to pass in time."""
     directory.mkdir(parents=True, exist_ok=True)
-    settings_file = portfolios.write(directory / "crash.toml")
+    settings_file = PORTFOLIOS.write(directory / "crash.toml")
     plan = VenuePlan(CALM_MS, latency_ms={"order": ORDER_MS}, limits={"weight_1m_max": 1_000_000, "orders_10s_max": 100_000})
-    with Flow(directory / "flow", settings_file, plan, fsync=False, say=say) as flow:
-        teller = _Teller(flow, say)
-        try:
-            return teller.tell()
-        finally:
-            teller.close()
+    workers = [worker for role in ROLES for worker in (role, second(role))]
+    with (
+        closing(Doors(workers)) as doors,
+        Flow(directory / "flow", settings_file, plan, fsync=False, doors=doors.ports, say=say) as flow,
+        closing(_Teller(flow, doors, say)) as teller,
+    ):
+        return teller.tell()
 
 
 class _Teller:
-    def __init__(self, flow: Flow, say: Callable[[str], None]) -> None:
+    def __init__(self, flow: Flow, doors: Doors, say: Callable[[str], None]) -> None:
         self._flow = flow
+        self._doors = doors
         self._say = say
+        self._points = flow.directory / "points"
         self._story = Story()
         self._witness: Witness | None = None
 
@@ -135,12 +124,12 @@ class _Teller:
         self._start()
         self._meet_faults()
         self._speed_up()
-        for _ in range(ROUNDS):
-            for victim in VICTIMS:
-                self._kill(victim)
+        self._play()
         self._come_to_rest()
-        self._story.verified = self._flow.trimtab("verify")
+        self._story.verified = self._flow.trimtab("verify", timeout_s=1_200)
         self._say("verified")
+        self._story.verdict = self._judge()
+        self._say(f"judged: {self._story.verdict}")
         self._post_garbage()
         self._come_to_rest()
         self._rebuild()
@@ -153,8 +142,12 @@ class _Teller:
         flow = self._flow
         flow.start_servers()
         flow.prepare()
+        for role in ROLES:
+            for instance, worker in (("", role), ("1", second(role))):
+                variables = {"KAFKA__BOOTSTRAP": self._doors.bootstrap(worker), "CRASH_POINTS": str(self._points / worker)}
+                flow.add_worker(role, instance, {f"{PREFIX}{name}": value for name, value in variables.items()})
         flow.start_roles()
-        self._wait(lambda: self._observed() == portfolios.COUNT, "not every portfolio is open and observed")
+        self._wait(lambda: self._observed() == PORTFOLIOS.count, "not every portfolio is open and observed")
         flow.go()
         self._witness = Witness(KafkaConnection(flow.bootstrap), flow.journal_path)
         self._say("every portfolio is open, prices move at SPEED 1")
@@ -164,7 +157,7 @@ class _Teller:
         flow, witness = self._flow, self._seen
         rules = [{"fault": fault, "next": EACH_FAULT} for fault in ("reply_lost", "late_order", "request_lost")]
         flow.control("faults", {"faults": rules})
-        portfolios.write(flow.settings_file, shifted=True)
+        PORTFOLIOS.write(flow.settings_file, shifted=True)
         flow.trimtab("config", "apply", "--why", "so that all must trade")
 
         def over() -> bool:
@@ -183,52 +176,32 @@ class _Teller:
         self._story.rate_per_s = self._seen.rate_per_s(since_ms)
         self._say(f"SPEED {SPEED}: {self._story.rate_per_s:.1f} orders/s accepted")
 
-    def _kill(self, victim: str) -> None:
-        """SIGKILL while a request is out; wait until it works again and enough was accepted since."""
-        witness, before = self._seen, len(self._seen.accepted())
-        intents: list[Attempt] = []
-
-        def is_out() -> bool:
-            intents[:] = witness.open_intents()
-            return bool(intents)
-
-        self._wait(is_out, f"no request was out before {victim} could be killed")
-        began = time.monotonic()
-        match victim:
-            case "broker":
-                assert self._flow.broker is not None
-                self._flow.broker.kill()
-                self._stay_away()
-                self._flow.broker.start()
-            case "database":
-                assert self._flow.database is not None
-                self._flow.database.kill()
-                self._stay_away()
-                self._flow.database.start()
-            case role:
-                self._flow.roles.kill(role)
-        mark = self._spoken(victim)
-        self._wait(lambda: self._spoken(victim) > mark, f"{victim} was killed and is not at work again")
-        idle_s = time.monotonic() - began
-        self._wait_accepted(BETWEEN_KILLS, f"{victim} was killed and orders do not flow again")
-        self._story.kills.append(Kill(victim, len(intents), len(witness.accepted()) - before, idle_s))
-        self._say(f"{self._story.kills[-1]}, whole again after {time.monotonic() - began:.1f} s")
-
-    def _stay_away(self) -> None:
-        back_at = time.monotonic() + AWAY_S
-        self._wait(lambda: time.monotonic() >= back_at, "time stands still")
+    def _play(self) -> None:
+        chance, began = random.Random(SEED), time.monotonic()
+        faults = draw(ROUNDS, chance) if ROUNDS else kill_everything()
+        rounds = Rounds(self._flow, self._seen, self._doors, self._points, chance)
+        for number, fault in enumerate(faults, 1):
+            struck = rounds.play(fault)
+            self._story.rounds.append(struck)
+            orders = len(self._seen.accepted())
+            self._say(f"{number}/{len(faults)} {struck} after {time.monotonic() - began:.0f} s, {orders} orders")
+        rounds.settle()
+        self._story.lasted_s = time.monotonic() - began
 
     def _come_to_rest(self) -> None:
         """Nothing new; what was begun ends and is in the tables."""
+        began = time.monotonic()
         self._flow.trimtab("halt", "all", "--freeze", "--why", "end of the crash run")
         self._wait(lambda: not self._seen.unresolved() and self._is_at_rest(), "orders are still open")
+        self._story.drained_s = self._story.drained_s or time.monotonic() - began
         self._say("all has ended")
 
     def _rebuild(self) -> None:
         """With everybody silent but the projector, drop the schema `ledger` under it and let it be filled again."""
         flow = self._flow
         self._story.statuses = flow.roles.statuses()
-        flow.roles.stop(*reversed(SPOKEN))  # the first of the flow first: it stops in reverse order
+        silent = [worker for role in ROLES if role != "projector" for worker in (role, second(role))]
+        flow.roles.stop(*silent)  # the first of the flow first: it stops in reverse order
         self._wait(self._is_projected, "the tables do not reach the end of their topics")
         before = flow.trimtab("db", "dump")
         flow.trimtab("db", "rebuild", "--yes")
@@ -242,20 +215,37 @@ class _Teller:
         story.fills = witness.fills()
         signals = self._flow.read(lambda connection: views.signals(connection, limit=1_000_000))
         story.halted = tuple(f"{signal.portfolio}: {signal.body}" for signal in signals if signal.kind == "portfolio-halted")
-        story.logs = {status.name: self._flow.roles.log_path(status.name).read_text() for status in story.statuses}
+        logs = {status.name: self._flow.roles.log_path(status.name) for status in story.statuses}
+        story.logs = {name: path.read_text() for name, path in logs.items() if path.exists()}
+
+    def _judge(self) -> Verdict:
+        """What became of every command, account by account."""
+        commands: dict[str, list[str]] = defaultdict(list)
+        for record in self._seen.records(ORDERS_COMMANDS):
+            command = decode(Envelope.read(record.headers).type, record.value)
+            assert isinstance(command, OrderCommand)
+            commands[command.account].append(command.command_id)
+        events: dict[str, list[Record]] = defaultdict(list)
+        for record in self._seen.records(ORDERS_EVENTS):
+            events[(record.key or b"").decode()].append(record)
+        journal: dict[str, list[Entry]] = defaultdict(list)
+        for entry in self._seen.journal():
+            journal[str(entry.body.get("account"))].append(entry)
+        verdicts = (judge(account, commands[account], events[account], journal[account], 0) for account in sorted(events))
+        return sum(verdicts, Verdict())
 
     def _post_garbage(self) -> None:
         """One message that nobody can read into every topic that is read, then trading goes on."""
         bytes_of = {topic: b"\xff no message " + secrets.token_bytes(8) for topic, _ in UNREADABLE}
         for topic, value in bytes_of.items():
-            self._seen.ask(self._seen.log.append(Output(topic, b"a00", value, (("ce_type", b"no.such.type"),))))
+            self._seen.ask(self._seen.log.append(Output(topic, b"a000", value, (("ce_type", b"no.such.type"),))))
         waiting = {dead_letter(topic, reader): bytes_of[topic] for topic, reader in UNREADABLE}
         for topic, value in waiting.items():
             self._wait(lambda topic=topic, value=value: self._holds(topic, value), f"nothing was put aside in {topic}")
         self._story.letters = tuple(waiting)
         before = len(self._seen.accepted())
         self._flow.trimtab("resume", "all", "--why", "garbage was put aside")
-        self._wait_accepted(BETWEEN_KILLS, "orders do not flow after unreadable messages")
+        self._wait_accepted(BETWEEN, "orders do not flow after unreadable messages")
         self._story.accepted_after_letters = len(self._seen.accepted()) - before
         self._say("unreadable messages are put aside, orders flow")
 
@@ -282,25 +272,9 @@ class _Teller:
     def _faults_done(self) -> dict[str, int]:
         return self._flow.control("state")["faults_done"]
 
-    def _spoken(self, victim: str) -> int:
-        """A figure that grows only while the victim works."""
-        return self._seen.ends(SPOKEN[victim]) if victim in SPOKEN else sum(self._positions().values())
-
-    def _positions(self) -> dict[str, int]:
-        """How far the tables follow each topic; empty while they cannot be read."""
-
-        async def read(connection: AsyncConnection) -> dict[str, int]:
-            query = "SELECT topic, sum(next_offset)::bigint FROM ledger.projection_offsets GROUP BY topic"
-            return dict(await (await connection.execute(query)).fetchall())
-
-        try:
-            return self._flow.read(read)
-        except TrimtabError:
-            return {}
-
     def _is_projected(self) -> bool:
-        positions = self._positions()
-        return all(positions.get(topic, 0) == self._seen.ends(topic) for topic in SOURCES)
+        found = positions(self._flow)
+        return all(found.get(place, 0) == end for place, end in self._seen.ends(*SOURCES).items())
 
     def _is_at_rest(self) -> bool:
         async def read(connection: AsyncConnection) -> bool:

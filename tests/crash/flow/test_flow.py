@@ -1,4 +1,7 @@
-"""Everything is killed while orders flow: 7.2, 7.3, 7.4 and 6, read from one run (`story.py`)."""
+"""Everything is struck while orders flow, read from one run (`story.py`).
+
+The numbers are acceptance points: 4.2 and 6.1 of the issue about the order path; 6, 7.2, 7.3 and 7.4 of the one about the flow.
+"""
 
 import re
 from collections import Counter
@@ -7,13 +10,16 @@ import pytest
 
 from streams.local.supervisor import RoleState
 from streams.topics import dead_letter
-from tests.crash.flow.portfolios import COUNT
-from tests.crash.flow.story import BETWEEN_KILLS, EACH_FAULT, LONG, RATE_PER_S, ROUNDS, UNREADABLE, VICTIMS, Story
+from tests.crash.executor.tally import SEED
+from tests.crash.flow.faults import ROLES, VICTIMS
+from tests.crash.flow.report import checks
+from tests.crash.flow.rounds import BETWEEN
+from tests.crash.flow.story import EACH_FAULT, PORTFOLIOS, RATE_PER_S, ROUNDS, UNREADABLE, Story
 from tests.crash.flow.witness import Attempt
 
-pytestmark = pytest.mark.timeout(3_600 if LONG else 1_200)  # the first test waits for the whole run
+pytestmark = pytest.mark.timeout(1_200 + 120 * ROUNDS)  # the first test waits for the whole run
 
-CHECKS = ("I1", "I3", "I4", "I6", "I17", "fills")
+CHECKS = {"I1", "I3", "I4", "I6", "I17", "fills"}
 
 
 def by_command(attempts: list[Attempt]) -> dict[str, list[Attempt]]:
@@ -27,13 +33,34 @@ def test_7_3_orders_flowed_before_the_first_kill(story: Story):
     assert story.rate_per_s >= RATE_PER_S
 
 
-def test_7_3_every_role_and_server_was_killed_while_a_request_was_out(story: Story):
-    assert Counter(kill.victim for kill in story.kills) == dict.fromkeys(VICTIMS, ROUNDS)
-    assert all(kill.intents_open > 0 for kill in story.kills)
+def test_4_2_every_fault_came_while_a_request_was_out_or_at_a_step_of_the_executor(story: Story):
+    assert all(struck.intents_open > 0 or struck.occasion != "open intent" for struck in story.rounds)
 
 
-def test_7_3_enough_orders_were_accepted_between_kills(story: Story):
-    assert all(kill.accepted_between >= BETWEEN_KILLS for kill in story.kills)
+def test_4_2_enough_orders_were_accepted_between_faults(story: Story):
+    assert all(struck.accepted_between >= BETWEEN for struck in story.rounds)
+
+
+def test_4_2_everything_drained_after_the_last_fault(story: Story):
+    """I13."""
+    assert story.drained_s > 0
+    assert {attempt.client_order_id for attempt in story.attempts if not attempt.ended} == set()
+
+
+def test_6_1_no_order_was_doubled_or_lost_or_sent_by_a_former_owner(story: Story):
+    assert story.verdict.clean, f"SEED={SEED}: {story.verdict}"
+    assert story.verdict.accepted >= len(story.rounds) * BETWEEN
+
+
+def test_4_2_the_rounds_hold_every_kind_of_fault(story: Story):
+    faults = Counter((struck.kind, struck.victim) for struck in story.rounds)
+    kinds = Counter(struck.kind for struck in story.rounds)
+    if ROUNDS:
+        assert len(story.rounds) == ROUNDS
+        assert kinds["pause"] >= ROUNDS * 9 // 20
+    else:  # 7.3: every role and server
+        assert all(faults["kill", victim] == 1 for victim in VICTIMS)
+    assert {"kill", "pause", "restart", "cut off", "join"} <= kinds.keys() or 0 < ROUNDS < 20
 
 
 def test_7_3_the_faults_struck_on_the_calm_market(story: Story):
@@ -75,26 +102,28 @@ def test_7_3_no_command_was_executed_twice(story: Story):
 
 
 def test_7_2_fills_agree_everywhere_and_money_is_conserved(story: Story):
-    rows = {line.split()[0]: line for line in story.verified.splitlines()}
-    assert rows.keys() >= set(CHECKS)
-    for check in CHECKS:
-        items, violations = re.findall(r"\d+", rows[check].removeprefix(check))[:2]
-        assert (int(items) > 0, int(violations)) == (True, 0), rows[check]
+    found = checks(story.verified)
+    assert found.keys() >= CHECKS
+    assert {check: violations for check, (items, violations) in found.items() if violations or not items} == {}
 
 
 def test_7_4_dropped_tables_are_rebuilt_to_the_byte(story: Story):
     assert story.books is not None
     rows = {line.split()[0]: int(line.split()[1]) for line in story.books.before.splitlines()}
-    assert rows["fills"] == story.fills >= len(VICTIMS) * BETWEEN_KILLS
-    assert all(rows[table] >= COUNT for table in ("heads", "entries", "postings", "orders", "balances", "signals", "legs"))
+    assert rows["fills"] == story.fills >= len(story.rounds) * BETWEEN
+    assert all(
+        rows[table] >= PORTFOLIOS.count for table in ("heads", "entries", "postings", "orders", "balances", "signals", "legs")
+    )
     assert story.books.after == story.books.before
 
 
 def test_6_nothing_crashes_in_a_loop(story: Story):
     """A role comes back after each kill of its own; the loss of a server it rides out, or ends and is back once."""
+    struck = Counter(struck.worker for struck in story.rounds)
+    servers = sum(struck[server] for server in ("broker", "database"))
     for status in story.statuses:
-        assert status.state is RoleState.RUNNING
-        assert status.restarts <= 3 * ROUNDS, status
+        assert status.state is RoleState.RUNNING or status.name not in ROLES
+        assert status.restarts <= struck[status.name] + servers + 1, status
 
 
 def test_6_no_portfolio_was_halted(story: Story):
@@ -107,13 +136,11 @@ def test_6_a_role_says_once_what_is_away(story: Story):
     assert "control cannot be read on" in executor
     assert "control is read to its end again" in executor
     assert "nothing is sent once the lease runs out" in executor
-    if LONG:  # the projector rides out a short absence in silence: its pool waits 10 s for a connection
-        assert "database" in story.logs["projector"]
     lines = Counter(re.sub(r"[\d.:a-fT-]+", "", line) for log in story.logs.values() for line in log.splitlines())
-    assert max(lines.values()) <= 200 * ROUNDS, lines.most_common(3)
+    assert max(lines.values()) <= 200 * max(1, ROUNDS // 8), lines.most_common(3)
 
 
 def test_6_unreadable_messages_are_put_aside_and_the_flow_goes_on(story: Story):
     assert story.letters == tuple(dead_letter(topic, reader) for topic, reader in UNREADABLE)
     assert len(story.letters) == 12
-    assert story.accepted_after_letters >= BETWEEN_KILLS
+    assert story.accepted_after_letters >= BETWEEN

@@ -1,10 +1,9 @@
-"""What really happens while the run goes on: execution events as they are written, and what the venue accepts."""
+"""What really happens while the run goes on: what each role writes, and what the venue accepts."""
 
 import asyncio
 import json
-import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,11 +21,23 @@ from schemas.orders import (
     OrderUnsent,
 )
 from streams.gateways.kafka import KafkaLog, KafkaReader
+from streams.matching.journal import Entry
 from streams.ports import KafkaConnection, Record
-from streams.topics import ORDERS_EVENTS
+from streams.topics import MARKET_TICKERS, ORDERS_EVENTS, ORDERS_LEDGER, PORTFOLIO_JOURNAL, REBALANCE_SIGNALS
+from tests.crash.flow.aside import Aside
 
 Result = TypeVar("Result")
 OUTCOMES = (OrderAccepted, OrderRejected, OrderUnsent, OrderFound, OrderAbsent)
+SPOKEN = {
+    "feed": MARKET_TICKERS,
+    "sequencer": PORTFOLIO_JOURNAL,
+    "portfolio": REBALANCE_SIGNALS,
+    "executor": ORDERS_EVENTS,
+    "ledger": ORDERS_LEDGER,
+}
+"""Where a role is heard. The projector writes no topic: its tables show that it works."""
+
+Place = tuple[str, int]
 FRESH_MS = 150
 RATE_WINDOW_MS = 10_000
 
@@ -50,7 +61,7 @@ class Attempt:
 
 
 class Witness:
-    """Follows `orders.events` in a thread of its own until `close`. Reading its attributes is safe from any thread."""
+    """Follows every topic that a role is heard on until `close`. Reading its attributes is safe from any thread."""
 
     def __init__(self, connection: KafkaConnection, journal: Path) -> None:
         self.attempts: dict[tuple[str, int], Attempt] = {}
@@ -58,46 +69,74 @@ class Witness:
         self._journal = journal
         self._journal_read = 0
         self._accepted: list[tuple[int, str]] = []
-        self._loop = asyncio.new_event_loop()
+        self._heard: dict[str, dict[Place, int]] = {}
+        self._intended: dict[str, dict[Place, int]] = {}
+        self._aside = Aside("witness")
         self._log = KafkaLog(connection)
-        self._thread = threading.Thread(target=self._run, name="witness")
-        self._thread.start()
-        self._following = asyncio.run_coroutine_threadsafe(self._follow(), self._loop)
+        self._aside.ask(self._begin())
 
     def close(self) -> None:
         """Stop following."""
         self._following.cancel()
         self.ask(self._log.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._aside.close()
 
     def ask(self, question: Coroutine[Any, Any, Result], timeout_s: float = 60.0) -> Result:
         """Run a coroutine on the witness's own loop."""
-        return asyncio.run_coroutine_threadsafe(question, self._loop).result(timeout_s)
+        return self._aside.ask(question, timeout_s)
 
     @property
     def log(self) -> KafkaLog:
         """A log of the installation; use it inside `ask`."""
         return self._log
 
-    def ends(self, topic: str) -> int:
-        """The end offsets of a topic, summed."""
+    def ends(self, *topics: str) -> dict[Place, int]:
+        """The end offset of each partition of these topics."""
 
-        async def read() -> int:
-            return sum([await self._log.end_offset(topic, partition) for partition in range(await self._log.partitions(topic))])
+        async def read() -> dict[Place, int]:
+            places = [(topic, partition) for topic in topics for partition in range(await self._log.partitions(topic))]
+            return {place: await self._log.end_offset(*place) for place in places}
 
         return self.ask(read())
+
+    def records(self, topic: str) -> list[Record]:
+        """All records of a topic, a partition after the other."""
+
+        async def read() -> list[Record]:
+            found: list[Record] = []
+            for partition in range(await self._log.partitions(topic)):
+                begin, end = await self._log.begin_offset(topic, partition), await self._log.end_offset(topic, partition)
+                found += await self._log.read(topic, partition, begin, end)
+            return found
+
+        return self.ask(read(), 600)
+
+    def sources(self, role: str) -> list[str]:
+        """Who of this role was ever heard: the parts of its work, such as `sequencer/1` and `executor/a007`."""
+        return [source for source in tuple(self._heard) if source.startswith(f"{role}/")]
+
+    def spoke(self, source: str, since: Mapping[Place, int]) -> bool:
+        """Whether a source wrote something at or behind these offsets."""
+        return _is_behind(self._heard.get(source, {}), since)
+
+    def intended(self, account: str, since: Mapping[Place, int]) -> bool:
+        """Whether an order of this account was intended at or behind these offsets."""
+        return _is_behind(self._intended.get(account, {}), since)
 
     def accepted(self) -> list[str]:
         """The client order ids that the venue accepted, in its order, from its journal on disk."""
         self._read_journal()
         return [client_order_id for _, client_order_id in self._accepted]
 
+    def journal(self) -> Iterator[Entry]:
+        """The whole journal of the venue."""
+        with self._journal.open("rb") as journal:
+            for line in map(json.loads, journal):
+                yield Entry(line.pop("sequence"), line.pop("at_ms"), line.pop("kind"), line)
+
     def fills(self) -> int:
         """How many fills the venue's journal holds: each of ours is with the venue itself."""
-        with self._journal.open("rb") as journal:
-            return sum(json.loads(line)["kind"] == "fill" for line in journal)
+        return sum(entry.kind == "fill" for entry in self.journal())
 
     def rate_per_s(self, since_ms: int) -> float:
         """How many orders a second the venue accepted in the last ten seconds, not counting any before `since_ms`."""
@@ -127,16 +166,15 @@ class Witness:
         lines = (json.loads(line) for line in whole.splitlines())
         self._accepted += [(line["at_ms"], line["client_order_id"]) for line in lines if line["kind"] == "order_accepted"]
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+    async def _begin(self) -> None:
+        await self._log.start()
+        self._following = asyncio.create_task(self._follow())
 
     async def _follow(self) -> None:
-        await self._log.start()
         reader = KafkaReader(self._connection)
-        partitions = await self._log.partitions(ORDERS_EVENTS)
         try:
-            await reader.assign({(ORDERS_EVENTS, partition): 0 for partition in range(partitions)})
+            topics = {topic: await self._log.partitions(topic) for topic in SPOKEN.values()}
+            await reader.assign({(topic, partition): 0 for topic, count in topics.items() for partition in range(count)})
             while True:
                 for record in await reader.poll(20):
                     self._take(record)
@@ -144,15 +182,25 @@ class Witness:
             await reader.close()
 
     def _take(self, record: Record) -> None:
+        place = (record.topic, record.partition)
+        source = (record.header("ce_source") or b"").decode(errors="replace")
+        self._heard.setdefault(source, {})[place] = record.offset
+        if record.topic != ORDERS_EVENTS:
+            return
         try:
             event = decode(Envelope.read(record.headers).type, record.value)
         except (DecodeError, ValueError):
             return
         if isinstance(event, OrderIntended):
-            place = (event.command_id, event.attempt)
-            self.attempts.setdefault(place, Attempt(*place, event.client_order_id, event.at_ms))
+            which = (event.command_id, event.attempt)
+            self.attempts.setdefault(which, Attempt(*which, event.client_order_id, event.at_ms))
+            self._intended.setdefault(event.account, {})[place] = record.offset
         elif isinstance(event, AttemptEvent) and (attempt := self.attempts.get((event.command_id, event.attempt))):
             if isinstance(event, OrderUnknown):
                 attempt.unknown = True
             elif isinstance(event, OUTCOMES) and not attempt.ended:
                 attempt.ended, attempt.ended_at_ms = type(event).__name__, event.at_ms
+
+
+def _is_behind(found: Mapping[Place, int], since: Mapping[Place, int]) -> bool:
+    return any(offset >= since[place] for place, offset in tuple(found.items()) if place in since)

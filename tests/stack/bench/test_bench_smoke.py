@@ -1,6 +1,6 @@
 """7.6: benchmarks run in their short form and print their lines, each with a baseline and its limits; no targets.
 
-Each starts a whole installation, so `make test` runs two of them; the long form (`make crash`) runs all.
+Each starts a whole installation, so `make test` runs two of them; the long form (`make crash-parts`) runs all.
 """
 
 import os
