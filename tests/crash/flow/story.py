@@ -160,11 +160,12 @@ class _Teller:
         PORTFOLIOS.write(flow.settings_file, shifted=True)
         flow.trimtab("config", "apply", "--why", "so that all must trade")
 
-        def over() -> bool:
-            struck = all(count == EACH_FAULT for count in self._faults_done().values())
-            return struck and not witness.unresolved()
+        def have_struck() -> bool:
+            return all(count == EACH_FAULT for count in self._faults_done().values())
 
-        self._wait(over, "the faults did not strike, or an order's fate stayed unknown")
+        self._wait(have_struck, "the faults did not strike")
+        hit = witness.unresolved()
+        self._wait(lambda: all(attempt.ended for attempt in hit), "an order's fate stayed unknown")
         self._story.faults_done = self._faults_done()
         self._story.faulty = [replace(attempt) for attempt in witness.attempts.values()]
         self._say(f"faults are over: {self._story.faults_done}")
