@@ -49,6 +49,7 @@ PORTFOLIOS = Portfolios(100, shards=4, observe_every_ms=5_000) if ROUNDS else Po
 CALM_MS = 1_722_830_400_000  # 04:00 UTC: a calm hour, with enough tape behind it for a slow machine
 SPEED = 20
 ORDER_MS = 300
+VENUE_FAULTS = ("reply_lost", "late_order", "request_lost")
 EACH_FAULT = 2
 RATE_PER_S = 1.0
 
@@ -91,6 +92,7 @@ class Story:
     halted: tuple[str, ...] = ()
     statuses: tuple[RoleStatus, ...] = ()
     logs: dict[str, str] = field(default_factory=dict)
+    deaths: list[str] = field(default_factory=list)
 
 
 def tell(directory: Path, say: Callable[[str], None]) -> Story:
@@ -99,28 +101,36 @@ def tell(directory: Path, say: Callable[[str], None]) -> Story:
     settings_file = PORTFOLIOS.write(directory / "crash.toml")
     plan = VenuePlan(CALM_MS, latency_ms={"order": ORDER_MS}, limits={"weight_1m_max": 1_000_000, "orders_10s_max": 100_000})
     workers = [worker for role in ROLES for worker in (role, second(role))]
+    story = Story()
+
+    def hear(line: str) -> None:
+        if " ended with status " in line:
+            story.deaths.append(line)
+        say(line)
+
     with (
         closing(Doors(workers)) as doors,
-        Flow(directory / "flow", settings_file, plan, fsync=False, doors=doors.ports, say=say) as flow,
-        closing(_Teller(flow, doors, say)) as teller,
+        Flow(directory / "flow", settings_file, plan, fsync=False, doors=doors.ports, say=hear) as flow,
+        closing(_Teller(flow, doors, say, story)) as teller,
     ):
-        return teller.tell()
+        teller.tell()
+    return story
 
 
 class _Teller:
-    def __init__(self, flow: Flow, doors: Doors, say: Callable[[str], None]) -> None:
+    def __init__(self, flow: Flow, doors: Doors, say: Callable[[str], None], story: Story) -> None:
         self._flow = flow
         self._doors = doors
         self._say = say
         self._points = flow.directory / "points"
-        self._story = Story()
+        self._story = story
         self._witness: Witness | None = None
 
     def close(self) -> None:
         if self._witness is not None:
             self._witness.close()
 
-    def tell(self) -> Story:
+    def tell(self) -> None:
         self._start()
         self._meet_faults()
         self._speed_up()
@@ -134,7 +144,6 @@ class _Teller:
         self._come_to_rest()
         self._rebuild()
         self._look_back()
-        return self._story
 
     # The phases
 
@@ -155,7 +164,7 @@ class _Teller:
     def _meet_faults(self) -> None:
         """Three faults on a calm market; new targets make every portfolio trade."""
         flow, witness = self._flow, self._seen
-        rules = [{"fault": fault, "next": EACH_FAULT} for fault in ("reply_lost", "late_order", "request_lost")]
+        rules = [{"fault": fault, "next": EACH_FAULT} for fault in VENUE_FAULTS]
         flow.control("faults", {"faults": rules})
         PORTFOLIOS.write(flow.settings_file, shifted=True)
         flow.trimtab("config", "apply", "--why", "so that all must trade")
@@ -271,7 +280,8 @@ class _Teller:
             return 0
 
     def _faults_done(self) -> dict[str, int]:
-        return self._flow.control("state")["faults_done"]
+        done = self._flow.control("state")["faults_done"]
+        return {fault: done[fault] for fault in VENUE_FAULTS}
 
     def _is_projected(self) -> bool:
         found = positions(self._flow)
