@@ -31,13 +31,18 @@ def _text_or_integer(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _digits(value: Any) -> Any:
+    """Variables of the environment are text, whatever they mean."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 def _lifted(value: Any) -> Any:
     return None if value == "unlimited" else value
 
 
 Fraction = Annotated[Weight, BeforeValidator(_text_or_integer)]
 Money = Annotated[Price, BeforeValidator(_text_or_integer)]
-Milliseconds = Annotated[int, Field(strict=True, ge=1, le=366 * 86_400_000)]
+Milliseconds = Annotated[int, BeforeValidator(_digits), Field(strict=True, ge=1, le=366 * 86_400_000)]
 
 
 class Section(BaseModel):

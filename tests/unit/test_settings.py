@@ -73,6 +73,16 @@ def test_the_environment_wins_and_reaches_nested_keys(file: Path, monkeypatch: p
     assert loaded.venues["sim"].symbols == ("BTC/USDT", "ETH/USDT")
 
 
+def test_durations_may_come_from_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TRIMTAB_COLLAR_WINDOW_MS", "3000")
+    monkeypatch.setenv("TRIMTAB_VENUES__SIM__BOOKS_EVERY_MS", "250")
+    loaded = settings.load()
+    assert (loaded.collar_window_ms, loaded.venues["sim"].books_every_ms) == (3000, 250)
+    monkeypatch.setenv("TRIMTAB_COLLAR_WINDOW_MS", "1.5")
+    with pytest.raises(RefusedError, match="collar_window_ms"):
+        settings.load()
+
+
 def test_secrets_come_from_the_environment_or_files_and_are_not_shown(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -29,7 +29,7 @@ order_notional_max_quote = 1000000
 turnover_5min_max_quote = 1000000000
 turnover_day_max_quote = 1000000000
 open_orders_max = 100
-price_collar = "0.1"
+price_collar = "0.5"
 
 [portfolios.p{number:03}]
 shard = {shard}
