@@ -2,8 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test quick check bench crash simulate clean lock
-.PHONY: help setup demo test quick check bench crash crash-parts clean lock
+.PHONY: help setup demo test quick check bench crash crash-parts simulate clean lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
