@@ -207,6 +207,12 @@ async def test_3_1_given_no_fresh_quote_then_orders_wait_and_given_one_far_off_t
         assert (await ended(installation, near, "closed"))[:3] == FILLED[:3]
 
         await installation.fall_silent()
+        silent_ms = CLOCK.wall_ms()
+
+        async def aged() -> bool:
+            return CLOCK.wall_ms() > silent_ms + 1000
+
+        await until(aged)
         waits = installation.place(price_limit_quote="60500", input_age_ms_max=1000, admit_by_ms=CLOCK.wall_ms() + 3000)
         assert await ended(installation, await installation.command(waits), "expired-unsent") == ["admitted", "expired-unsent"]
     assert len(installation.accepted()) == 1
