@@ -7,6 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from streams.domain import halts
 from streams.domain.orders import lifecycle
 
 
@@ -22,7 +23,28 @@ is not here cannot happen: executor and ledger stop. A word in brackets is the f
 """
 
 
-PAGES: dict[str, Callable[[], str]] = {"docs/lifecycle.md": life_of_a_command}
+def what_halts() -> str:
+    """The causes of `streams/domain/halts.py`, as tables."""
+    return f"""# What halts by itself
+
+Generated from `streams/domain/halts.py` by `python tests/docs.py`; `make check` compares. A halt stops new orders and takes open
+ones off the book; cancels still pass. Nothing lifts it but an operator: `trimtab resume SCOPE --halt-id ID` names it, and what was
+decided before is void. `trimtab halts` lists those that stand, the operators' own among them. No cause resumes by itself.
+
+The executor halts an account (`orders.account-halted`) for
+
+{_table(halts.EXECUTOR)}
+The portfolio fold halts a portfolio (`rebalance.portfolio-halted`) for
+
+{_table(halts.FOLD)}"""
+
+
+def _table(causes: dict[str, halts.Cause]) -> str:
+    rows = "".join(f"| `{name}` | {cause.words} | {cause.remedy} |\n" for name, cause in causes.items())
+    return f"| cause | what was seen | before it is resumed |\n| --- | --- | --- |\n{rows}"
+
+
+PAGES: dict[str, Callable[[], str]] = {"docs/lifecycle.md": life_of_a_command, "docs/halts.md": what_halts}
 
 
 def main(arguments: list[str]) -> int:

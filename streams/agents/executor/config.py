@@ -38,6 +38,8 @@ class ExecutorConfig:
     reconcile_every_ms: int = 30_000
     opening_gap_ms: int = 5000
     collar_window_ms: int = 60_000
+    clock_offset_ms_max: int = 500
+    rights_every_ms: int = 60_000
     connections_warm: int = 2
     stop_within_ms: int = 3000
     unacked_ms_max: int = 60_000
@@ -57,5 +59,6 @@ class ExecutorConfig:
             window_ms=self.window_ms,
             margin_ms=self.margin_ms,
             opening_gap_ms=self.opening_gap_ms,
+            clock_offset_ms_max=self.clock_offset_ms_max,
             control_age_ms_max=max(5000, 3 * self.control_every_ms),
         )

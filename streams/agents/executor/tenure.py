@@ -53,6 +53,7 @@ from streams.domain.orders.stimuli import (
     ReadVenueTime,
     Remark,
     Replied,
+    RightsRead,
     SendCancel,
     SendOrder,
     SnapshotRead,
@@ -67,6 +68,7 @@ from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
 log = logging.getLogger("trimtab.executor")
 
 WAIT_S_MAX = 1.0
+AGAIN_S = 2.0
 _VENUE_ERRORS = (UnreachableError, UnknownOutcomeError, RefusedError)
 
 
@@ -142,7 +144,7 @@ class Tenure:
         self.authority_changed()
         self._inbox.put(TakenOver)
         await self._follow(past)
-        for loop in (self._watch_time, self._take_snapshots, self._call_checkpoints):
+        for loop in (self._watch_time, self._watch_rights, self._take_snapshots, self._call_checkpoints):
             self._spawn(loop())
         try:
             await self._step_for_ever()
@@ -399,6 +401,24 @@ class Tenure:
             VenueTimeRead, venue_time_ms=venue_time_ms, asked_boot_ms=asked_boot_ms, answered_boot_ms=answered_boot_ms
         )
         return True
+
+    async def _watch_rights(self) -> None:
+        """Read again what the key may do. Refused once it may have met a limiter; refused twice in a row, it is refused."""
+        every_s, refusals = self._near.config.rights_every_ms / 1000, 0
+        while True:
+            await asyncio.sleep(min(every_s, AGAIN_S) if refusals == 1 else every_s)
+            try:
+                rights = await self._venue.rights()
+            except RefusedError as error:
+                refusals += 1
+                log.warning("account %s: the venue does not say what its key may do: %s", self._account.account, error)
+                if refusals > 1:
+                    self._inbox.put(RightsRead, read=False, trade=False, withdraw=False, refused=True)
+            except (UnreachableError, UnknownOutcomeError) as error:
+                log.info("account %s: what its key may do is not known: %s", self._account.account, error)
+            else:
+                refusals = 0
+                self._inbox.put(RightsRead, read=rights.read, trade=rights.trade, withdraw=rights.withdraw)
 
     async def _take_snapshots(self) -> None:
         """Until the account is opened, snapshots an opening's gap apart; then one each `reconcile_every_ms`."""

@@ -18,8 +18,9 @@ from schemas.orders import (
     PlaceOrder,
     TimeInForce,
 )
+from streams.domain import halts
 from streams.domain.ids import client_order_id
-from streams.domain.orders import budget, gate
+from streams.domain.orders import alarms, budget, gate
 from streams.domain.orders.books import Intent, Order
 from streams.domain.orders.outcome import Consequence, OrderView, Outcome, Proof, Standing, TradeView, VenueReply, judge
 from streams.domain.orders.stimuli import Look, Looked, LookUp, OrderRequest, ReadVenueTime, Remark, Scope, SendOrder
@@ -169,6 +170,8 @@ def replied(turn: Turn, order: Order, reply: VenueReply) -> None:
         case Proof.REFUSED:
             turn.say(OrderRejected(**turn.about_attempt(order), code=outcome.cause, detail=reply.text[:500]))
             suffer(turn, order, outcome, reply)
+            if outcome.consequence is not Consequence.PAUSE:
+                alarms.rejected(turn, order, outcome.cause)
         case Proof.UNREACHABLE:
             turn.change(budget=budget.refund(turn.state.budget))
             turn.say(OrderUnsent(**turn.about_attempt(order), cause=outcome.cause[:500]))
@@ -185,7 +188,7 @@ def suffer(turn: Turn, order: Order, outcome: Outcome, reply: VenueReply) -> Non
             turn.ask(Remark("venue_limit", f"code {outcome.cause}: {reply.text}"))
         case Consequence.HALT:
             assert order.intent is not None
-            turn.halt(order.portfolio, "key_refused", f"code {outcome.cause}", f"{order.command_id}/{order.intent.attempt}")
+            turn.halt(order.portfolio, halts.KEY_REFUSED, f"code {outcome.cause}", f"{order.command_id}/{order.intent.attempt}")
         case Consequence.RESYNC:
             turn.ask(ReadVenueTime())
 
@@ -212,7 +215,7 @@ def looked(turn: Turn, event: Looked) -> None:
 def _seen(turn: Turn, order: Order, view: OrderView, trades: tuple[TradeView, ...]) -> None:
     mismatch = _mismatch(order, view)
     if mismatch is not None:
-        turn.halt(order.portfolio, "order_mismatch", mismatch, order.command_id)
+        turn.halt(order.portfolio, halts.ORDER_MISMATCH, mismatch, order.command_id)
         return turn.later(order.command_id)
     turn.tend(order.command_id, tries=0)
     if order.state is OrderState.UNKNOWN:
@@ -318,7 +321,7 @@ def _take(turn: Turn, order: Order, trades: tuple[TradeView, ...]) -> None:
         book_fill(turn, turn.about_attempt(order), trade)
     order = turn.books.orders[order.command_id]
     if order.intent is not None and order.intent.quantity_base is not None and order.filled_base > order.intent.quantity_base:
-        turn.halt(order.portfolio, "overfill", f"{order.filled_base} of {order.intent.quantity_base}", order.command_id)
+        turn.halt(order.portfolio, halts.OVERFILL, f"{order.filled_base} of {order.intent.quantity_base}", order.command_id)
 
 
 def book_fill(turn: Turn, about: dict[str, object], trade: TradeView) -> None:

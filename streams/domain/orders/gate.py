@@ -43,7 +43,11 @@ def unproven(state: State, now: Now) -> str | None:
         return reason
     if state.authority is None or now.boot_ms - state.authority_boot_ms > state.rules.control_age_ms_max:
         return "control_unread"
-    return None
+    if state.clock_off:
+        return "clock_offset"
+    if state.differences:
+        return "books_differ"
+    return "books_unchecked" if now.boot_ms - state.compared_boot_ms > state.rules.compare_within_ms else None
 
 
 def forbidden(state: State, now: Now) -> str | None:

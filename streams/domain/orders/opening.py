@@ -2,10 +2,10 @@
 
 import re
 from dataclasses import replace
-from decimal import Decimal
 
 from schemas.orders import AccountOpened
-from streams.domain.orders import flows
+from streams.domain import halts
+from streams.domain.orders import alarms, flows
 from streams.domain.orders.attempts import book_fill
 from streams.domain.orders.books import Ended, Order
 from streams.domain.orders.outcome import TradeView
@@ -39,7 +39,7 @@ def _open(turn: Turn, event: SnapshotRead) -> None:
     # The first one's answers and this one's questions are what must lie apart.
     if event.asked_boot_ms - turn.state.first_snapshot_boot_ms < turn.state.rules.opening_gap_ms:
         return None
-    turn.change(first_snapshot=None)
+    turn.change(first_snapshot=None, compared_boot_ms=turn.now.boot_ms)
     return turn.say(
         AccountOpened(
             **turn.common(),
@@ -52,7 +52,7 @@ def _open(turn: Turn, event: SnapshotRead) -> None:
 
 
 def _reconcile(turn: Turn, event: SnapshotRead) -> None:
-    snapshot = event.snapshot
+    snapshot, booked = event.snapshot, turn.books.totals
     _check_open_orders(turn, snapshot)
     for flow in snapshot.flows:
         flows.observe(turn, flow)
@@ -61,8 +61,8 @@ def _reconcile(turn: Turn, event: SnapshotRead) -> None:
     flows.classify(turn)
     turn.change(books=replace(turn.books, reconciled_ms=max(turn.books.reconciled_ms, snapshot.venue_time_ms)))
     quiet = not turn.books.orders and event.asked_boot_ms - turn.state.filled_at_boot_ms > turn.state.rules.quiet_ms
-    if quiet:
-        _check_totals(turn, snapshot)
+    if quiet and turn.books.totals == booked:
+        alarms.compare(turn, snapshot)
 
 
 def _check_open_orders(turn: Turn, snapshot: Snapshot) -> None:
@@ -75,10 +75,8 @@ def _check_open_orders(turn: Turn, snapshot: Snapshot) -> None:
         for order in snapshot.open_orders
         if OUR_CLIENT_ID.fullmatch(order.client_order_id) and not turn.books.knows(order.client_order_id)
     )
-    authority = turn.state.authority
     for client_order_id in sorted(foreign & turn.state.suspects):
-        if authority is not None and authority.portfolio is not None:
-            turn.halt(authority.portfolio, "unknown_client_order_id", client_order_id, client_order_id)
+        turn.halt_own(halts.UNKNOWN_CLIENT_ORDER_ID, client_order_id, client_order_id)
     turn.change(suspects=foreign)
 
 
@@ -123,13 +121,3 @@ def _check_late_fill(turn: Turn, ended: Ended, trade: TradeView) -> None:
     }
     book_fill(turn, about, trade)
     turn.ask(Remark("late_fill", f"trade {trade.trade_id} of {ended.client_order_id} came after the order's end"))
-
-
-def _check_totals(turn: Turn, snapshot: Snapshot) -> None:
-    """Holdings by the venue against holdings by the books, when nothing is under way."""
-    zero = Decimal(0)
-    booked = turn.books.totals
-    for asset in sorted({*booked, *snapshot.totals}):
-        ours, theirs = booked.get(asset, zero), snapshot.totals.get(asset, zero)
-        if ours != theirs:
-            turn.ask(Remark("balance_differs", f"{asset}: the venue holds {theirs}, the books say {ours}"))

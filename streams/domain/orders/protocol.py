@@ -18,7 +18,7 @@ from schemas.orders import (
     OrderUnknown,
     PlaceOrder,
 )
-from streams.domain.orders import attempts, cancels, distrust, flows, gate, opening, stops
+from streams.domain.orders import alarms, attempts, cancels, distrust, flows, gate, opening, stops
 from streams.domain.orders.books import precedes
 from streams.domain.orders.checkpoint import with_command
 from streams.domain.orders.state import LeaseProof, State, VenueTime
@@ -34,6 +34,7 @@ from streams.domain.orders.stimuli import (
     Looked,
     Remark,
     Replied,
+    RightsRead,
     SnapshotRead,
     Superseded,
     TakenOver,
@@ -68,7 +69,7 @@ def _learn(turn: Turn, event: Input) -> None:
     """What is known changes, whether or not the account is ours."""
     match event:
         case TakenOver():
-            turn.change(owner=True)
+            turn.change(owner=True, differences={}, compared_boot_ms=turn.now.boot_ms, rejections=(), clock_off=False)
             turn.forget_care()
         case Superseded():
             turn.change(owner=False, lease=None)
@@ -101,6 +102,10 @@ def _handle(turn: Turn, event: Input) -> None:
             _replied(turn, event)
         case Looked():
             attempts.looked(turn, event)
+        case VenueTimeRead():
+            alarms.clock_compared(turn, event)
+        case RightsRead():
+            alarms.rights_read(turn, event)
         case SnapshotRead():
             opening.snapshot_read(turn, event)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from streams.domain.orders.authority import AccountAuthority
 from streams.domain.orders.books import Books
@@ -15,7 +16,8 @@ class Rules:
     """The protocol's settings for one account; all durations in milliseconds.
 
     An order is valid for `window_ms` of the venue's time from its timestamp, and absence is never concluded before another
-    `margin_ms`. `absence_queries` is how many looks after that must agree. `adopted` means that an operator took over an
+    `margin_ms`. `absence_queries` is how many looks after that must agree. Within `compare_within_ms` the account's totals must
+    have been found equal to the books. `adopted` means that an operator took over an
     account with a past of ours.
     """
 
@@ -33,6 +35,9 @@ class Rules:
     attempts_max: int = 5
     commands_max: int = 256
     quiet_ms: int = 5000
+    compare_within_ms: int = 600_000
+    clock_offset_ms_max: int = 500
+    rejections_max: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,11 @@ class Doubts:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything `protocol.step` knows of one account."""
+    """Everything `protocol.step` knows of one account.
+
+    `differences` is what the venue held beyond the books (or, below zero, short of them) at the last quiet look, by asset;
+    `compared_boot_ms` when both were last found equal. `rejections` are (code, boot ms) of refusals that count towards a halt.
+    """
 
     rules: Rules
     books: Books
@@ -100,5 +109,9 @@ class State:
     first_snapshot_boot_ms: int = 0
     suspects: frozenset[str] = frozenset()
     filled_at_boot_ms: int = 0
+    differences: Mapping[str, Decimal] = field(default_factory=dict)
+    compared_boot_ms: int = 0
+    rejections: tuple[tuple[str, int], ...] = ()
+    clock_off: bool = False
     repeats: int = 0
     doubts: Doubts = Doubts()

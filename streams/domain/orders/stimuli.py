@@ -161,6 +161,16 @@ class SnapshotRead(Input):
 
 
 @dataclass(frozen=True, slots=True)
+class RightsRead(Input):
+    """What the account's key may do, read again. `refused`: the venue did not take the key at all, twice in a row."""
+
+    read: bool
+    trade: bool
+    withdraw: bool
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class OrderRequest:
     """Exactly what is asked of the venue, once. It is valid from `timestamp_ms` for `window_ms` of the venue's time."""
 

@@ -85,11 +85,24 @@ class Turn:
 
     def halt(self, portfolio: str, cause: str, detail: str, seed: str) -> None:
         """Halt the account by itself, once for each cause and seed; a halt that was lifted does not come back."""
-        halt_id = digest_id("halt", self.books.account, cause, seed)
-        authority = self.state.authority
-        if halt_id in self.books.halts or (authority is not None and halt_id in authority.resumed):
+        halt_id = self._halt_id(cause, seed)
+        if halt_id in self.books.halts or self.was_lifted(cause, seed):
             return
         self.say(AccountHalted(**self.common(), portfolio=portfolio, halt_id=halt_id, cause=cause, detail=detail[:500]))
+
+    def halt_own(self, cause: str, detail: str, seed: str) -> None:
+        """Halt the account for something that concerns no single command. An account of no portfolio trades nothing anyway."""
+        authority = self.state.authority
+        if authority is not None and authority.portfolio is not None:
+            self.halt(authority.portfolio, cause, detail, seed)
+
+    def was_lifted(self, cause: str, seed: str) -> bool:
+        """Whether an operator resumed exactly this halt."""
+        authority = self.state.authority
+        return authority is not None and self._halt_id(cause, seed) in authority.resumed
+
+    def _halt_id(self, cause: str, seed: str) -> str:
+        return digest_id("halt", self.books.account, cause, seed)
 
     def finish(self) -> tuple[State, tuple[Effect, ...]]:
         """The state after the step and its effects, in order."""

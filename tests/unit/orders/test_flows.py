@@ -58,7 +58,7 @@ def announcement(amount: str, at_ms: int = WALL_MS) -> TransferAnnounced:
 def test_3_4_a_deposit_is_observed_once_and_holds_until_it_is_classified() -> None:
     table = opened()
     for _ in range(3):
-        show(table, flows=(DEPOSIT,))
+        show(table, flows=(DEPOSIT,), totals={"USDT": Decimal(105_000)})
         table.wait(1_000)
     (flow,) = table.said(FlowObserved)
     assert (flow.flow_id, flow.asset, flow.amount) == ("deposit/7", "USDT", Decimal(5_000))

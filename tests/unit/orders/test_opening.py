@@ -74,7 +74,7 @@ def test_given_no_portfolio_for_the_account_then_it_stays_closed() -> None:
 
 
 def test_given_an_order_with_an_id_of_ours_that_nobody_knows_then_a_second_sight_halts() -> None:
-    table = desk()
+    table = desk(Books("alice", epoch=3, opened=True, totals=HOLDINGS))
     stranger = view("a" * 26)
     show(table, open_orders=(stranger, view("by-hand")))
     assert not table.said(AccountHalted)
