@@ -27,9 +27,9 @@ def what_halts() -> str:
     """The causes of `streams/domain/halts.py`, as tables."""
     return f"""# What halts by itself
 
-Generated from `streams/domain/halts.py` by `python tests/docs.py`; `make check` compares. A halt stops new orders and takes open
-ones off the book; cancels still pass. Nothing lifts it but an operator: `trimtab resume SCOPE --halt-id ID` names it, and what was
-decided before is void. `trimtab halts` lists those that stand, the operators' own among them. No cause resumes by itself.
+Generated from `streams/domain/halts.py` by `python tests/docs.py`; `make check` compares. A halt stops new orders and takes
+open ones off the book; cancels still pass. Nothing lifts it but an operator: `trimtab resume SCOPE --halt-id ID` names it, and
+what was decided before is void. No cause resumes by itself. `trimtab limits show` lists the halts that stand.
 
 The executor halts an account (`orders.account-halted`) for
 

@@ -14,7 +14,8 @@ from schemas.envelope import Message
 from schemas.ledger import OrderState
 from schemas.rebalance import Reason
 from streams.domain.portfolio import evolve, limits, reasons, signals
-from streams.domain.portfolio.gates import Closed, first_closed, stale_from_ms, stopped_accounts
+from streams.domain.portfolio.gates import Closed, first_closed, is_priced, stale_from_ms, stopped_accounts
+from streams.domain.portfolio.holding import measured
 from streams.domain.portfolio.plan import make_plan, release
 from streams.domain.portfolio.screen import Watch, bounds
 from streams.domain.portfolio.state import Alarm, OpenOrder, PortfolioState, World
@@ -46,6 +47,8 @@ def consider(world: World, state: PortfolioState) -> tuple[PortfolioState, list[
     if sight is not None and state.limits is not None:
         state = _changed_to(state, limits_due=False)
     closed = first_closed(world, state, sight)
+    if sight is not None and _measures(world, state) and is_priced(world, state):
+        state = measured(state, sight.fills, world.time_ms)
     if state.waiting:
         state = _say(said, state, _released(world, state, sight, closed))
         state = _plan_over(world, state, closed)
@@ -61,7 +64,7 @@ def consider(world: World, state: PortfolioState) -> tuple[PortfolioState, list[
         state = _say(said, state, _held_back(world, state, why, sight))
     if why.reason is Reason.WITHIN_BAND:
         state = _changed_to(state, rounds=0, held_back=None)
-    if state.policy is not None and world.time_ms >= _observe_at_ms(state):
+    if _observes(world, state):
         state = _say(said, state, [signals.observed(world, state, why, sight)])
     return state, said, _watch(world, state, sight, why)
 
@@ -91,11 +94,10 @@ def _alarms(world: World, state: PortfolioState) -> Iterable[Alarm]:
     for order in unknown_orders(state):
         if world.time_ms > order.since_ms + UNKNOWN_MS_MAX:
             yield Alarm(reasons.UNKNOWN_TOO_LONG, f"command {order.command.command_id}")
-    if state.limits_due and state.limits is not None:
+    if state.limits is not None and (state.limits_due or _observes(world, state)):
         sight = look(world, state)
-        alarm = limits.crossed(state, state.limits, world.time_ms, sight.fills.nav_quote) if sight else None
-        if alarm is not None:
-            yield alarm
+        if sight is not None and (state.limits_due or is_priced(world, state)):
+            yield from limits.crossed(state, state.limits, world.time_ms, sight.fills)
 
 
 def _halt_cancels(world: World, state: PortfolioState) -> list[Message]:
@@ -194,6 +196,18 @@ def _changed_to(state: PortfolioState, **changes: object) -> PortfolioState:
     if all(getattr(state, name) == value for name, value in changes.items()):
         return state
     return replace(state, **changes)  # type: ignore[arg-type]
+
+
+def _observes(world: World, state: PortfolioState) -> bool:
+    """Whether it is time to say how the portfolio stands; what is measured now and then is measured then."""
+    return state.policy is not None and world.time_ms >= _observe_at_ms(state)
+
+
+def _measures(world: World, state: PortfolioState) -> bool:
+    """Whether the measure of holding the targets is to be looked at: there is none, it is of other targets, or it is time."""
+    assert state.targets is not None
+    known = state.benchmark
+    return known is None or known.weights != state.targets.weights or _observes(world, state)
 
 
 def _observe_at_ms(state: PortfolioState) -> int:

@@ -25,7 +25,7 @@ from schemas.rebalance import (
 from streams.domain.ledger.postings import assets
 from streams.domain.numbers import MONEY
 from streams.domain.orders.lifecycle import TERMINAL
-from streams.domain.portfolio import limits, reasons, tca
+from streams.domain.portfolio import holding, limits, reasons, tca
 from streams.domain.portfolio.state import (
     Account,
     Alarm,
@@ -98,7 +98,7 @@ def steered(state: PortfolioState, event: Steering, shard: int) -> PortfolioStat
 
 def booked(state: PortfolioState, entry: LedgerEntry, now_ms: int) -> PortfolioState:
     """The state after a ledger entry of one of its accounts, folded at `now_ms`."""
-    state = _posted(state, entry)
+    state = _flowed(_posted(state, entry), entry)
     match entry.kind:
         case EntryKind.ACCOUNT_OPENED:
             opened = replace(state.accounts[entry.account], opened=True)
@@ -146,6 +146,17 @@ def _posted(state: PortfolioState, entry: LedgerEntry) -> PortfolioState:
         holdings[line.asset] = MONEY.add(holdings.get(line.asset, _ZERO), line.amount)
     changed = Account(account.venue, account.opened, holdings)
     return replace(state, accounts={**state.accounts, entry.account: changed})
+
+
+def _flowed(state: PortfolioState, entry: LedgerEntry) -> PortfolioState:
+    """What moved by itself is nobody's gain or loss."""
+    if entry.kind is not EntryKind.FLOW_OBSERVED:
+        return state
+    benchmark = state.benchmark
+    for line in entry.postings:
+        if line.ledger_account == assets(entry.account):
+            benchmark = holding.with_flow(benchmark, line.asset, line.amount)
+    return replace(state, benchmark=benchmark)
 
 
 def _alarmed(state: PortfolioState, cause: str, detail: str) -> PortfolioState:
@@ -236,6 +247,8 @@ def _resumed(state: PortfolioState, message: PortfolioResumed) -> PortfolioState
         cancels=cancels,
         failures=(),
         traded=() if own else state.traded,
+        benchmark=None if own else state.benchmark,
+        shortfalls=() if own else state.shortfalls,
     )
 
 

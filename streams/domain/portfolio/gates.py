@@ -25,7 +25,13 @@ class Closed:
 
 def first_closed(world: World, state: PortfolioState, sight: Sight | None) -> Closed | None:
     """The most binding gate that is closed, or None: then new orders may be decided. `sight` is `look(world, state)`."""
-    return _stopped(world, state) or _unready(world, state) or _unpriced(world, state, sight) or _no_way_out(world, state)
+    return (
+        _stopped(world, state)
+        or _unready(world, state)
+        or _unpriced(world, state)
+        or _unvalued(sight)
+        or _no_way_out(world, state)
+    )
 
 
 def open_accounts(world: World, state: PortfolioState) -> dict[str, Account]:
@@ -68,6 +74,11 @@ def is_crossed(bid_price_quote: Decimal, ask_price_quote: Decimal) -> bool:
     return bid_price_quote >= ask_price_quote
 
 
+def is_priced(world: World, state: PortfolioState) -> bool:
+    """Whether every price that the portfolio stands on is there, fresh and uncrossed. Its targets and policy are set."""
+    return _unpriced(world, state) is None
+
+
 def stale_from_ms(state: PortfolioState, oldest_received_at_ms: int) -> int:
     """The first instant at which a price received then is too old to decide on."""
     assert state.policy is not None
@@ -100,7 +111,7 @@ def _unready(world: World, state: PortfolioState) -> Closed | None:
     return Closed(Reason.NO_RULES, without[0]) if without else None
 
 
-def _unpriced(world: World, state: PortfolioState, sight: Sight | None) -> Closed | None:
+def _unpriced(world: World, state: PortfolioState) -> Closed | None:
     keys = quote_keys(state)
     without = [key for key in keys if key not in world.quotes]
     if without:
@@ -109,8 +120,10 @@ def _unpriced(world: World, state: PortfolioState, sight: Sight | None) -> Close
     if stale:
         return Closed(Reason.STALE, stale[0])
     crossed = [key for key in keys if is_crossed(world.quotes[key].bid_price_quote, world.quotes[key].ask_price_quote)]
-    if crossed:
-        return Closed(Reason.CROSSED, crossed[0])
+    return Closed(Reason.CROSSED, crossed[0]) if crossed else None
+
+
+def _unvalued(sight: Sight | None) -> Closed | None:
     return Closed(Reason.NO_VALUE) if sight is None else None
 
 

@@ -1,23 +1,29 @@
 """Limits that only the fold can check, because they are fractions of net asset value.
 
-Turnover is the filled notional of both sides; the day's loss is what trading cost against the mids at decision, fees
-included. A plan is cut down to the turnover that is left, so a limit is not crossed by deciding; a fill that crosses one
-all the same (net asset value fell, the venue filled more than was left) halts the portfolio.
+Turnover is the filled notional of both sides. A plan is cut down to the turnover that is left, so a limit is not crossed by
+deciding; a fill that crosses one all the same (net asset value fell, the venue filled more than was left) halts the portfolio.
+So does a day's loss against holding the targets (`holding`), and a move of net asset value that no mark explains: what fills
+of five minutes cost, or brought, against the mids at their decisions, fees included.
 
 Trades are summed in buckets, so that a busy day stays small: 10 s wide for the last five minutes, ten minutes before that.
 A bucket counts as long as any part of it lies in the window.
 """
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 from schemas.control import PortfolioLimitsSet
 from schemas.values import plain
 from streams.domain.numbers import DECISION, MONEY, wire
 from streams.domain.portfolio import reasons
+from streams.domain.portfolio.holding import loss_day_quote
 from streams.domain.portfolio.state import Alarm, PortfolioState, Traded
+from streams.domain.portfolio.valuation import Valuation
 
 FIVE_MINUTES_MS = 300_000
 DAY_MS = 86_400_000
+NAV_MOVE_MAX = Decimal("0.01")
+"""Fills of five minutes may move this part of net asset value, either way, without an explanation by marks."""
 _FINE_MS = 10_000
 _COARSE_MS = 600_000
 _ZERO = Decimal(0)
@@ -42,18 +48,19 @@ def turnover_room_quote(state: PortfolioState, limits: PortfolioLimitsSet, now_m
     return max(min(five, day), _ZERO)
 
 
-def crossed(state: PortfolioState, limits: PortfolioLimitsSet, now_ms: int, nav_quote: Decimal) -> Alarm | None:
-    """The limit that fills have crossed, as the alarm that halts the portfolio."""
-    loss = sum((entry.cost_quote for entry in state.traded if _within(entry, now_ms, DAY_MS)), _ZERO)
+def crossed(state: PortfolioState, limits: PortfolioLimitsSet, now_ms: int, fills: Valuation) -> Iterator[Alarm]:
+    """The limits that were crossed, as the alarms that halt the portfolio, in the order of their weight."""
+    recent = [entry for entry in state.traded if _within(entry, now_ms, FIVE_MINUTES_MS)]
+    moved = abs(sum((entry.cost_quote for entry in recent), _ZERO))
     for cause, amount, limit in (
         (reasons.TURNOVER_5MIN, _turnover(state, now_ms, FIVE_MINUTES_MS), limits.turnover_5min_max),
         (reasons.TURNOVER_DAY, _turnover(state, now_ms, DAY_MS), limits.turnover_day_max),
-        (reasons.LOSS_DAY, loss, limits.loss_day_max),
+        (reasons.NAV_MOVE, moved, NAV_MOVE_MAX),
+        (reasons.LOSS_DAY, loss_day_quote(state, fills, now_ms), limits.loss_day_max),
     ):
-        fraction = DECISION.divide(amount, nav_quote)
+        fraction = DECISION.divide(amount, fills.nav_quote)
         if fraction > limit:
-            return Alarm(cause, f"{plain(wire(fraction))} of net asset value, limit {plain(limit)}")
-    return None
+            yield Alarm(cause, f"{plain(wire(fraction))} of net asset value, limit {plain(limit)}")
 
 
 def _turnover(state: PortfolioState, now_ms: int, window_ms: int) -> Decimal:

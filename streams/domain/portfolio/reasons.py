@@ -1,6 +1,15 @@
 """The wording of reasons, once: why a portfolio trades or does not, for signals, page and command line alike."""
 
 from schemas.rebalance import Reason
+from streams.domain.halts import COMMAND_UNANSWERED as COMMAND_UNANSWERED
+from streams.domain.halts import FILL_UNPLACED as FILL_UNPLACED
+from streams.domain.halts import FILLS_MISSING as FILLS_MISSING
+from streams.domain.halts import LOSS_DAY as LOSS_DAY
+from streams.domain.halts import NAV_MOVE as NAV_MOVE
+from streams.domain.halts import REJECTED_REPEATEDLY as REJECTED_REPEATEDLY
+from streams.domain.halts import TURNOVER_5MIN as TURNOVER_5MIN
+from streams.domain.halts import TURNOVER_DAY as TURNOVER_DAY
+from streams.domain.halts import UNKNOWN_TOO_LONG as UNKNOWN_TOO_LONG
 
 WORDS: dict[Reason, str] = {
     Reason.QUARANTINED: "an event could not be folded; an operator must look and resume",
@@ -23,16 +32,6 @@ WORDS: dict[Reason, str] = {
     Reason.SELL_FILLED: "a filled sell funds planned buys",
 }
 """One sentence for each reason; a signal's `detail` names the account, symbol or figure."""
-
-# Causes of a halt that the fold makes by itself.
-COMMAND_UNANSWERED = "COMMAND_UNANSWERED"
-UNKNOWN_TOO_LONG = "UNKNOWN_TOO_LONG"
-REJECTED_REPEATEDLY = "REJECTED_REPEATEDLY"
-FILL_UNPLACED = "FILL_UNPLACED"
-FILLS_MISSING = "FILLS_MISSING"
-TURNOVER_5MIN = "TURNOVER_5MIN"
-TURNOVER_DAY = "TURNOVER_DAY"
-LOSS_DAY = "LOSS_DAY"
 
 # Causes of a debt: what the plan wanted and could not do.
 MINIMUM = "MINIMUM"

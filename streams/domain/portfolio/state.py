@@ -11,7 +11,7 @@ from schemas.control import MaintenanceScheduled, PolicySet, PortfolioLimitsSet,
 from schemas.ledger import OrderState
 from schemas.orders import CancelOrder, PlaceOrder, Side
 from schemas.rebalance import Leg, Reason
-from schemas.values import Amount, Asset, Count, DurationMs, Holding, Id, Name, Price, Text, TimeMs, VenueSymbol
+from schemas.values import Amount, Asset, Count, DurationMs, Holding, Id, Name, Price, Text, TimeMs, VenueSymbol, Weight
 from schemas.venue import VenueRules, VenueStatus
 from streams.domain.intake.acceptance import Acceptance
 from streams.domain.numbers import MONEY
@@ -94,6 +94,26 @@ class Traded:
 
 
 @dataclass(frozen=True, slots=True)
+class Benchmark:
+    """What holding the targets is measured by: a portfolio worth `nav_quote` on these weights at these marks, from `since_ms`
+    on; `flows` are the units of each asset that came in by themselves since."""
+
+    since_ms: TimeMs
+    nav_quote: Amount
+    weights: dict[Asset, Weight]
+    marks: dict[Asset, Amount]
+    flows: dict[Asset, Amount] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """What was lost against holding the targets from `since_ms` until its hour ended; below zero it was won."""
+
+    since_ms: TimeMs
+    loss_quote: Amount
+
+
+@dataclass(frozen=True, slots=True)
 class TimeInBand:
     """Journal time with a known drift, and its part within the band, up to `since_ms`; from there on `in_band` holds."""
 
@@ -110,7 +130,8 @@ class PortfolioState:
     `decision_number` counts decisions, `notice_number` what is said without deciding; both make ids. `waiting` are planned
     buys that no sell has funded yet and `sold` the accounts where a sell of the plan in work has been filled.
     `rounds` counts plans since the drift was last inside the threshold, `fruitless` those in a row that filled nothing.
-    `limits_due`: a fill was booked that the limits have not been compared with yet. `flows_open` are flows that nobody has
+    `limits_due`: a fill was booked that the limits have not been compared with yet. `benchmark` and `shortfalls` (oldest first)
+    measure the day's loss against holding the targets. `flows_open` are flows that nobody has
     classified, each with its account. `missed` names the first ledger entry that could not be booked: the holdings are wrong
     from there on, and the quarantine stands until mended code folds the journal anew.
     """
@@ -143,6 +164,8 @@ class PortfolioState:
     failures: tuple[Failure, ...] = ()
     traded: tuple[Traded, ...] = ()
     limits_due: bool = False
+    benchmark: Benchmark | None = None
+    shortfalls: tuple[Shortfall, ...] = ()
     flows_open: dict[Text, Name] = field(default_factory=dict)
 
 
