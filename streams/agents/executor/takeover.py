@@ -6,7 +6,7 @@ that a former owner had out then belong to intents which stand there, so that ea
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schemas.codec import DecodeError, decode
 from schemas.envelope import Envelope
@@ -22,6 +22,7 @@ from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
 log = logging.getLogger("trimtab.executor")
 
 RENEWAL_JITTER_MS = 250
+SLICE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +75,25 @@ async def read_past(near: Ground, account: str, lease: Lease | None) -> Past:
     pointer = lease.checkpoint_offset if lease is not None else None
     if pointer is not None:
         try:
-            records = await near.log.read(ORDERS_EVENTS, partition, pointer, end)
+            pointed = await near.log.read(ORDERS_EVENTS, partition, pointer, pointer + 1)
         except PositionLostError as error:
             log.warning("account %s: its checkpoint is not where the lease row says (%s); reading all", account, error)
         else:
-            first = next((event for _, event in _events(records, account)), None)
+            first = next((event for _, event in _events(pointed, account)), None)
             if isinstance(first, ExecutorCheckpoint):
-                return _fold(Past(restore(first), end, True), records[1:], account)
+                return await _read_on(near, Past(restore(first), pointer + 1, True), partition, end)
             log.warning("account %s: no checkpoint at offset %d of its events; reading all", account, pointer)
     begin = await near.log.begin_offset(ORDERS_EVENTS, partition)
-    records = await near.log.read(ORDERS_EVENTS, partition, begin, end)
-    return _fold(Past(Books(account), end, False), records, account)
+    return await _read_on(near, Past(Books(account), begin, False), partition, end)
+
+
+async def _read_on(near: Ground, past: Past, partition: int, end: int) -> Past:
+    """Fold the log up to `end`, in slices: a long past must neither fill the memory nor keep other accounts from the log."""
+    while past.next_offset < end:
+        to = min(end, past.next_offset + SLICE)
+        records = await near.log.read(ORDERS_EVENTS, partition, past.next_offset, to)
+        past = _fold(replace(past, next_offset=to), records, past.books.account)
+    return past
 
 
 async def publish_kept(near: Ground, account: str) -> None:
@@ -122,7 +131,8 @@ async def claim(near: Ground, account: str, lease: Lease | None, past: Past) -> 
 
 
 async def announce(near: Ground, account: str, claimed: Claim, past: Past) -> Past | None:
-    """Append OwnerStarted and read up to it; None when a higher epoch stands before it."""
+    """Append OwnerStarted and read up to it; None when a higher epoch stands before it, or the same one of somebody else: a
+    lease row that is lost twice gives an epoch twice, and then neither may own under it."""
     event = OwnerStarted(account=account, epoch=claimed.epoch, at_ms=near.clock.wall_ms(), owner=near.config.owner)
     ce_id, output = event_output(event)
     await near.log.append(output)
@@ -133,9 +143,10 @@ async def announce(near: Ground, account: str, claimed: Claim, past: Past) -> Pa
     own = next((record for record in records if record.header("ce_id") == ce_id.encode()), None)
     if own is None:
         raise InvariantError(f"account {account}: OwnerStarted of epoch {claimed.epoch} was acknowledged but is not in the log")
-    before = [record for record in records if record.offset <= own.offset]
-    settled = _fold(Past(past.books, own.offset + 1, past.checkpointed), before, account)
-    return settled if settled.books.epoch == claimed.epoch else None
+    before = [record for record in records if record.offset < own.offset]
+    if any(isinstance(other, OwnerStarted) and other.epoch >= claimed.epoch for _, other in _events(before, account)):
+        return None
+    return _fold(Past(past.books, own.offset + 1, past.checkpointed), [*before, own], account)
 
 
 async def with_texts(near: Ground, books: Books) -> Books:
