@@ -17,6 +17,7 @@ LINES = {
     "throughput": ["orders a second, everything durable, budget lifted", "memory of each role"],
     "journal": ["the journal at 80 portfolios over 8 shards"],
     "start": ["cold start to the first decision", "kill -9 to the first new output"],
+    "takeover": ["executor: start to the first request, by the length of the past"],
 }
 NAMES = tuple(LINES) if os.environ.get("TRIMTAB_TEST_LONG") == "1" else ("fold", "wire")
 PARTS = ("  measured  ", "  baseline  ", "  what limits it  ", "  not shown  ")
