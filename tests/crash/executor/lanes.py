@@ -48,6 +48,8 @@ QUICK = {
 ENDS = ("closed", "rejected", "not-admitted", "expired-unsent", "cancel-ended")
 TAKE_OVER = (Point.LEASE_TAKEN, Point.OWNER_STARTED, Point.PAST_READ)
 STOOD_STILL = -1
+GIVE_EVERY_S = 0.03
+DEAF_S = 0.6
 WHOLE_REQUEST_LEFT = (Point.REQUEST_WRITTEN, Point.REPLY_READ, Point.EVENT_APPENDED)
 
 
@@ -145,6 +147,11 @@ class Hand:
 
     async def gone(self) -> None:
         await until(self._is(lambda: self.state == ""))
+
+    async def kill(self) -> None:
+        """End the process at once."""
+        self.signal(signal.SIGKILL)
+        await self.gone()
 
     async def stopped(self) -> None:
         await until(self._is(lambda: self.state == "T"))
@@ -269,6 +276,16 @@ class Lane(Installation):
         self.commands.append(command)
         return command
 
+    async def give_for(self, seconds: float) -> list[str]:
+        """Give one command after another for so long."""
+        given: list[str] = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while True:
+                    given.append(await self.give())
+                    await asyncio.sleep(GIVE_EVERY_S)
+        return given
+
     async def ended(self, command: str) -> list[str]:
         """The story of a command, once it ended."""
 
@@ -281,6 +298,14 @@ class Lane(Installation):
     def intent_of(self, command: str) -> OrderIntended | None:
         """The newest intent of a command."""
         return next((told for told in reversed(self._told(OrderIntended)) if told.command_id == command), None)
+
+    def intended_just_before(self, owner: str, within_ms: int) -> set[str]:
+        """The client ids of INTENTs of former owners that lie so shortly before this one's OwnerStarted."""
+        told = self._told(ExecutionEvent)
+        (place,) = [n for n, event in enumerate(told) if isinstance(event, OwnerStarted) and event.owner == owner][-1:]
+        since_ms = told[place].at_ms - within_ms
+        before = [event for event in told[:place] if isinstance(event, OrderIntended)]
+        return {intent.client_order_id for intent in before if intent.at_ms >= since_ms}
 
     # Faults
 
@@ -313,10 +338,11 @@ class Lane(Installation):
         await self.ended(command)
         await self.ended(await self.give())
 
-    async def pause_round(self, point: Point, turned: Mapping[str, int] | None = None) -> None:
+    async def pause_round(self, point: Point, turned: Mapping[str, int] | None = None, deaf: bool = False) -> None:
         """Stop a process at a point beyond lease, session and window; wake it when another one has taken over and traded.
 
-        `turned` is how many milliseconds the sleeper's clocks have stepped when it wakes, or STOOD_STILL.
+        `turned` is how many milliseconds the sleeper's clocks have stepped when it wakes, or STOOD_STILL; `deaf` keeps the
+        lease's row from it until more was traded.
         """
         former = self.owner()
         began_ms = CLOCK.boot_ms()
@@ -329,8 +355,13 @@ class Lane(Installation):
             slept_ms = CLOCK.boot_ms() - began_ms
             wall, boot = (-slept_ms if turned[name] == STOOD_STILL else turned[name] for name in ("wall", "boot"))
             victim.turn_clocks(wall, boot)
+        if deaf:
+            victim.wires["database"].cut()
         victim.signal(signal.SIGCONT)
         following = [await self.give() for _ in range(3)]
+        if deaf:
+            following += await self.give_for(DEAF_S)
+            victim.wires["database"].mend()
         if point is Point.BEFORE_RELEASE:
             await victim.gone()
             await victim.start()
@@ -358,6 +389,7 @@ class Lane(Installation):
             self.server.venue.market.journal.since(1),
             self.offset_ms,
             frozenset(self.left_before),
+            books=not self._without,
         )
 
     def logs(self) -> str:

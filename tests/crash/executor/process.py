@@ -13,7 +13,7 @@ from streams.gateways.crash_points import ArmedCrashPoints
 from streams.gateways.loop import run_loop
 from streams.gateways.venue import CcxtTrading
 from streams.ports import Point
-from tests.crash.executor.without import leave_out
+from tests.crash.executor.without import fitting
 from tests.stack.executor.process import build
 
 
@@ -63,7 +63,9 @@ class Points(ArmedCrashPoints):
 async def run(settings: dict[str, Any]) -> None:
     directory = Path(settings["directory"])
     points = Points(directory)
-    executor, log, leases = await build(settings, clock=TurnedClock(directory / "clock"), points=points)
+    clock = TurnedClock(directory / "clock")
+    fitted = fitting(settings["without"], clock, settings["owner"])
+    executor, log, leases = await build(settings, clock=clock, points=points, fitting=fitted)
     points.venues = list(executor._venues.values())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, executor.stop)
     try:
@@ -75,6 +77,4 @@ async def run(settings: dict[str, Any]) -> None:
 
 def main(settings: dict[str, Any]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
-    for part in settings["without"]:
-        leave_out(part)
     run_loop(run(settings))

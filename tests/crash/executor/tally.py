@@ -44,8 +44,16 @@ class Tally:
         except Exception as error:
             error.add_note(f"{lane.name}: {kind}, SEED={SEED}\n{lane.logs()}")
             raise
+        self.add(kind, lane.verdict() - before)
+
+    def add(self, kind: str, led_to: Verdict) -> None:
+        """Count one round."""
         self.rounds[kind] += 1
-        self.verdicts[kind] += lane.verdict() - before
+        self.verdicts[kind] += led_to
+
+    @property
+    def total_rounds(self) -> int:
+        return sum(self.rounds.values())
 
     @property
     def total(self) -> Verdict:
@@ -55,7 +63,7 @@ class Tally:
         """A table in Markdown: a row for each kind of round."""
         rows = [f"| {what} | rounds | accepted | late | void | overdue | twice | lost |", "|---|---|---|---|---|---|---|---|"]
         for kind in [*sorted(self.rounds), "all"]:
-            rounds = sum(self.rounds.values()) if kind == "all" else self.rounds[kind]
+            rounds = self.total_rounds if kind == "all" else self.rounds[kind]
             told = self.total if kind == "all" else self.verdicts[kind]
             counts = (rounds, told.accepted, told.late, told.void, told.overdue, told.twice, told.lost)
             rows.append(f"| {kind} | " + " | ".join(map(str, counts)) + " |")

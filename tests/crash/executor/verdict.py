@@ -51,9 +51,12 @@ def judge(
     journal: list[Entry],
     offset_ms: int,
     left_before: frozenset[str] = frozenset(),
+    *,
+    books: bool = True,
 ) -> Verdict:
     """`records` are the account's events; `offset_ms` is the venue's clock against ours; `left_before` are client ids whose
-    bytes had all left when the take-over came."""
+    bytes had all left when the take-over came. Without `books` nothing is looked for that was lost: what executors wrote that
+    lack a part of the fence, no ledger folds."""
     intents: dict[str, list[tuple[OrderIntended, int]]] = defaultdict(list)
     owners: list[tuple[int, int, int]] = []
     for record in records:
@@ -76,7 +79,7 @@ def judge(
         verdict.late += not left and any(entry.at_ms - offset_ms > at_ms for _, _, at_ms in above)
         verdict.overdue += entry.at_ms > intent.timestamp_ms + intent.window_ms
     verdict.twice = sum(count - 1 for count in executed.values() if count > 1)
-    verdict.lost = _lost(account, commands, records, journal)
+    verdict.lost = _lost(account, commands, records, journal) if books else 0
     return verdict
 
 

@@ -5,6 +5,8 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,28 @@ from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.keys import TrustedFile
 from streams.gateways.lease import PostgresLeases
+from streams.gateways.pauses import PostgresPauses
 from streams.gateways.signing import Ed25519Verifier
 from streams.gateways.venue import CcxtTrading
+from streams.gateways.venue_budget import RequestBudget
 from streams.gateways.venue_client import Credentials
 from streams.gateways.venue_profile import VenueProfile
 from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, KafkaConnection
+
+
+def _as_it_is(made: Any) -> Any:
+    return made
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What a test puts around the parts of an executor; by default nothing."""
+
+    config: Callable[[ExecutorConfig], ExecutorConfig] = _as_it_is
+    log: Callable[[Any], Any] = _as_it_is
+    reader: Callable[[Any], Any] = _as_it_is
+    leases: Callable[[Any], Any] = _as_it_is
+    venue: Callable[[Any], Any] = _as_it_is
 
 
 def config_of(settings: dict[str, Any]) -> ExecutorConfig:
@@ -33,27 +52,47 @@ def config_of(settings: dict[str, Any]) -> ExecutorConfig:
     )
 
 
+def profile_of(port: int) -> VenueProfile:
+    """The simulated venue at this port."""
+    urls = {
+        "rest": f"http://127.0.0.1:{port}",
+        "stream": f"ws://127.0.0.1:{port}/stream/ws",
+        "ws_api": f"ws://127.0.0.1:{port}/ws-api/v3",
+    }
+    return VenueProfile("sim", "binance", urls)
+
+
 async def build(
-    settings: dict[str, Any], stamp: Any = None, clock: Clock | None = None, points: CrashPoints = NO_CRASH_POINTS
+    settings: dict[str, Any],
+    stamp: Any = None,
+    clock: Clock | None = None,
+    points: CrashPoints = NO_CRASH_POINTS,
+    fitting: Fitting = Fitting(),
 ) -> tuple[Executor, KafkaLog, PostgresLeases]:
     connection = KafkaConnection(settings["bootstrap"], topic_prefix=settings["topic_prefix"])
     clock = clock or SystemClock()
     log, leases = KafkaLog(connection), PostgresLeases(settings["dsn"])
     await log.start()
     await leases.open()
-    port = settings["venue_port"]
-    urls = {
-        "rest": f"http://127.0.0.1:{port}",
-        "stream": f"ws://127.0.0.1:{port}/stream/ws",
-        "ws_api": f"ws://127.0.0.1:{port}/ws-api/v3",
-    }
-    profile = VenueProfile("sim", "binance", urls)
+    profile = profile_of(settings["venue_port"])
     keys = {name: Credentials(f"sim-{name}", f"sim-{name}-secret") for name in settings["accounts"]}
     keys |= {name: Credentials(*key) for name, key in settings.get("keys", {}).items()}
-    venues = {name: CcxtTrading(profile, keys[name], clock, points=points) for name in settings["accounts"]}
+    budget = None
+    if "weight_share" in settings:
+        pauses = PostgresPauses(settings["dsn"])
+        budget = RequestBudget("sim", clock, profile.capabilities.weight_per_minute, Decimal(settings["weight_share"]), pauses)
+    venues = {name: fitting.venue(CcxtTrading(profile, keys[name], clock, budget, points)) for name in settings["accounts"]}
     verifier = Ed25519Verifier(settings["environment"], TrustedFile(Path(settings["trusted"])))
     executor = Executor(
-        config_of(settings), log, lambda: KafkaReader(connection), leases, venues, clock, verifier, stamp, points
+        fitting.config(config_of(settings)),
+        fitting.log(log),
+        lambda: fitting.reader(KafkaReader(connection)),
+        fitting.leases(leases),
+        venues,
+        clock,
+        verifier,
+        stamp,
+        points,
     )
     return executor, log, leases
 
