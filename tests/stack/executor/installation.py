@@ -29,11 +29,12 @@ from streams.gateways.kafka import KafkaLog
 from streams.gateways.kafka_admin import Floors, create_topics
 from streams.gateways.keys import make_pair, private_key_in
 from streams.gateways.signing import Ed25519Signer
+from streams.gateways.venue_profile import VenueProfile
 from streams.ports import KafkaConnection, Output, Record
 from streams.simulator.server import Server
 from streams.simulator.settings import SimulatorSettings
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, all_topics, partition_of
-from tests.stack.executor.process import build
+from tests.stack.executor.process import build, profile_of
 
 CLOCK = SystemClock()
 SYMBOLS = ("BTC/USDT", "ETH/USDT")
@@ -109,6 +110,10 @@ class Installation:
 
     async def close(self) -> None:
         await self._exits.aclose()
+
+    def profile(self) -> VenueProfile:
+        """The venue as a role is told of it."""
+        return profile_of(self.server.port)
 
     def settings(self, owner: str, **changes: Any) -> dict[str, Any]:
         return {

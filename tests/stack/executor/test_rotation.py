@@ -1,0 +1,111 @@
+"""2.3: the key that signs commands is rotated while they flow; nothing is lost, nothing is done twice, and the old key ends."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from schemas.control import KeyPurpose
+from schemas.envelope import SIGNATURE_KEY_ID
+from schemas.orders import CommandsDistrusted
+from streams.gateways.keys import TrustedFile, key_id_of, private_key_in
+from streams.gateways.signing import Ed25519Signer
+from streams.settings import FILE_VARIABLE
+from streams.topics import ORDERS_COMMANDS, partition_of
+from tests.stack.executor.installation import CLOCK, ENVIRONMENT, Installation, opened, until
+
+OVERLAP_S = 15
+EVERY_S = 0.05
+
+pytestmark = pytest.mark.timeout(180)
+
+
+async def rotate(installation: Installation) -> None:
+    """`trimtab keys rotate commands`, as an operator does it."""
+    settings = installation.state_dir / "trimtab.toml"
+    private = installation.state_dir / f"{KeyPurpose.COMMANDS}.pem"
+    settings.write_text(
+        f'environment = "{ENVIRONMENT}"\n[keys]\ntrusted_file = "{installation.trusted}"\ncommands_key_file = "{private}"\n'
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "streams", "keys", "rotate", "commands", "--overlap", str(OVERLAP_S)),
+        env={**os.environ, FILE_VARIABLE: str(settings)},
+        cwd=Path(__file__).parents[3],
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+
+
+async def signed_by(installation: Installation, account: str) -> list[str]:
+    """The key ids on the account's commands, in their order, each once."""
+    partition = partition_of(account.encode(), await installation.log.partitions(ORDERS_COMMANDS))
+    records = [record for record in await installation.records(ORDERS_COMMANDS, partition) if record.key == account.encode()]
+    return list(dict.fromkeys((record.header(SIGNATURE_KEY_ID) or b"").decode() for record in records))
+
+
+async def test_2_3_given_two_rotations_under_load_then_every_command_is_done_once(installation: Installation) -> None:
+    private = installation.state_dir / f"{KeyPurpose.COMMANDS}.pem"
+    former = private.with_name("former.pem")
+    former.write_bytes(private.read_bytes())
+    first = key_id_of(installation.signers[KeyPurpose.COMMANDS].key)
+    async with installation.executor():
+        await opened(installation)
+        commands: list[str] = []
+        stopping = asyncio.Event()
+
+        async def load() -> None:
+            while not stopping.is_set():
+                commands.append(await installation.command(installation.place()))
+                await asyncio.sleep(EVERY_S)
+
+        async def under_key(count: int) -> None:
+            """Until so many keys have signed, and some more commands."""
+
+            async def signed() -> bool:
+                return len(await signed_by(installation, "alice")) == count
+
+            await until(signed)
+            given = len(commands)
+            await until(lambda: _true(len(commands) > given + 10))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(load())
+            await under_key(1)
+            for count in (2, 3):
+                await rotate(installation)
+                await under_key(count)
+            stopping.set()
+        await until(lambda: _all_done(installation, commands))
+        keys = await signed_by(installation, "alice")
+        trusted = TrustedFile(installation.trusted).keys()
+        assert (len(keys), keys[0]) == (3, first)
+        assert not await installation.events(kind=CommandsDistrusted)
+        accepted = [order["client_order_id"] for order in installation.accepted()]
+        assert len(accepted) == len(set(accepted)) == len(commands)
+
+        # when the overlap is over, who still signs with the first key is no author any more
+        await until(lambda: _true(not trusted[first].valid(CLOCK.wall_ms())))
+        late = installation.place()
+        now = installation.signers[KeyPurpose.COMMANDS]
+        installation.signers[KeyPurpose.COMMANDS] = Ed25519Signer(ENVIRONMENT, KeyPurpose.COMMANDS, private_key_in(former))
+        await installation.command(late)
+        installation.signers[KeyPurpose.COMMANDS] = now
+        following = await installation.command(installation.place())
+        await until(lambda: _all_done(installation, [*commands, following]))
+        (told,) = await installation.events(kind=CommandsDistrusted)
+        assert told.causes == {"key_expired": 1}
+        assert not await installation.story(late.command_id)
+        assert len(installation.accepted()) == len(commands) + 1
+
+
+async def _true(holds: bool) -> bool:
+    return holds
+
+
+async def _all_done(installation: Installation, commands: list[str]) -> bool:
+    closed = [event.command_id for event in await installation.events() if event.TYPE == "orders.closed"]
+    return sorted(closed) == sorted(commands)
