@@ -11,17 +11,17 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from decimal import Decimal
 
 import psycopg
 
 from bench.report import Line, spread
-from bench.stack import connection, flow, open_log, say, settings_text
-from bench.wire import ACCOUNT, PORTFOLIO, incarnation_of, orders
+from bench.stack import START_MS, connection, flow, open_log, say, settings_text
 from schemas.codec import decode, encode
-from schemas.control import KeyPurpose
-from schemas.envelope import Envelope
+from schemas.control import KeyPurpose, PortfolioCreated
+from schemas.envelope import Envelope, Message
+from schemas.market import Ticker
 from schemas.orders import (
     AccountOpened,
     ClosedAs,
@@ -41,6 +41,7 @@ from streams.agents.executor.config import AccountConfig, ExecutorConfig
 from streams.agents.executor.letters import event_output
 from streams.agents.executor.takeover import resource_of
 from streams.domain.ids import client_order_id, command_id, digest_id
+from streams.domain.numbers import price_up
 from streams.domain.orders.books import Books, evolve
 from streams.domain.orders.checkpoint import checkpoint
 from streams.gateways.clock import SystemClock
@@ -52,7 +53,8 @@ from streams.gateways.venue import CcxtTrading
 from streams.gateways.venue_profile import Credentials, VenueProfile
 from streams.local.flow import Flow, on_target
 from streams.ports import Output, Point
-from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
+from streams.simulator.tapes.tape import price_at
+from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
 
 PASTS, PASTS_SHORT = (1_000, 100_000, 1_000_000), (1_000, 2_000)
 SHORT_S = 30
@@ -63,7 +65,10 @@ EVENTS_OF_AN_ORDER = 4
 SLICE = 20_000
 WAITING_MAX = 5_000
 WITHIN_S = 60.0
-SYMBOL, QUANTITY, PRICE = "BTC/USDT", Decimal("0.001"), Decimal("50000")
+ACCOUNT, PORTFOLIO = "a0000", "p0000"
+SYMBOL, QUANTITY, TICK = "BTC/USDT", Decimal("0.001"), Decimal("0.01")
+MID = price_at(SYMBOL, START_MS)
+PRICE = price_up(MID * Decimal("1.005"), TICK)
 CLOCK = SystemClock()
 
 
@@ -81,7 +86,7 @@ async def _measure(stack: Flow, pasts: tuple[int, ...]) -> Line:
     owned: dict[int, list[float]] = {}
     whole: dict[int, float] = {}
     async with open_log(stack) as log:
-        past = _Past(stack, log, await incarnation_of(log))
+        past = _Past(stack, log)
         await past.begin()
         for events in pasts:
             say(f"writing the past up to {events} events")
@@ -103,12 +108,11 @@ async def _measure(stack: Flow, pasts: tuple[int, ...]) -> Line:
 def _line(starts: dict[int, list[float]], owned: dict[int, list[float]], whole: dict[int, float]) -> Line:
     return Line(
         name="executor: start to the first request, by the length of the past",
-        figure="; ".join(f"{events:,} events: {spread(values)}" for events, values in starts.items()).replace(",", " "),
-        baseline="reading and folding every event: "
-        + "; ".join(f"{events:,} events: {value:.2f} s".replace(",", " ") for events, value in whole.items()),
+        figure=_by_past({events: spread(values) for events, values in starts.items()}),
+        baseline="reading and folding every event: " + _by_past({events: f"{took:.2f} s" for events, took in whole.items()}),
         details=(
             "of it until the account is owned and its past read: "
-            + "; ".join(f"{events:,} events: {spread(values)}".replace(",", " ") for events, values in owned.items()),
+            + _by_past({events: spread(values) for events, values in owned.items()}),
             f"behind the newest checkpoint lie {TAIL} events each time",
         ),
         limit="connecting to broker and database, learning the venue's markets and rights, control up to its end; then one "
@@ -118,14 +122,16 @@ def _line(starts: dict[int, list[float]], owned: dict[int, list[float]], whole: 
     )
 
 
+def _by_past(figures: Mapping[int, str]) -> str:
+    return "; ".join(f"{events} events: {figure}" for events, figure in figures.items())
+
+
 class _Past:
     """The account's events in the log, written by this program under the epoch of whoever owned it last."""
 
-    def __init__(self, stack: Flow, log: KafkaLog, incarnation: str) -> None:
+    def __init__(self, stack: Flow, log: KafkaLog) -> None:
         self._stack = stack
         self._log = log
-        self._incarnation = incarnation
-        self._orders = orders(incarnation)
         self._decisions = 0
         self._epoch = 1
 
@@ -133,6 +139,9 @@ class _Past:
         """An opened account, and a place in the log of commands for what the past was told."""
         self._events_in = partition_of(ACCOUNT.encode(), await self._log.partitions(ORDERS_EVENTS))
         self._commands_in = partition_of(ACCOUNT.encode(), await self._log.partitions(ORDERS_COMMANDS))
+        records = await self._log.read(OPERATOR_CONTROL, 0, 0, await self._log.end_offset(OPERATOR_CONTROL, 0))
+        said = (decode(Envelope.read(record.headers).type, record.value) for record in records)
+        self._incarnation = next(event.incarnation for event in said if isinstance(event, PortfolioCreated))
         await self._log.append(Output(ORDERS_COMMANDS, b"nobody", b"{}", (), self._commands_in))
         portfolio, now_ms = self._stack.settings.portfolios[PORTFOLIO], CLOCK.wall_ms()
         opening = {
@@ -188,13 +197,42 @@ class _Past:
             await connected.execute(row, values)
 
     async def give(self) -> str:
-        """A signed command that fills at once; its id."""
+        """A fresh quote, and a signed command that fills at once; its id."""
         self._decisions += 1
-        order = next(self._orders).model_copy(update={"decision_number": self._decisions})
-        headers = Envelope(order.command_id, order.ce_type(), "portfolio/0", order.decided_at_ms).headers()
-        output = Output(ORDERS_COMMANDS, ACCOUNT.encode(), encode(order), headers, self._commands_in)
-        await self._log.append(self._stack.signer(KeyPurpose.COMMANDS).sign(output))
-        return order.command_id
+        now_ms, signal_id = CLOCK.wall_ms(), digest_id("bench", "takeover", str(self._decisions))
+        quote = {"venue": "sim", "symbol": SYMBOL, "received_at_ms": now_ms, "venue_sequence": self._decisions}
+        quote |= {
+            "bid_price_quote": MID - TICK,
+            "ask_price_quote": MID + TICK,
+            "bid_quantity_base": QUANTITY,
+            "ask_quantity_base": QUANTITY,
+        }
+        order = {
+            "command_id": command_id(signal_id, 0),
+            "signal_id": signal_id,
+            "portfolio": PORTFOLIO,
+            "incarnation": self._incarnation,
+            "decision_number": self._decisions,
+            "ordinal": 0,
+            "account": ACCOUNT,
+            "venue": "sim",
+            "symbol": SYMBOL,
+            "decided_at_ms": now_ms,
+            "admit_by_ms": now_ms + 60_000,
+            "expires_at_ms": now_ms + 120_000,
+            "side": "buy",
+            "order_type": "limit",
+            "time_in_force": "ioc",
+            "quantity_base": QUANTITY,
+            "price_limit_quote": PRICE,
+            "price_mid_quote": MID,
+            "oldest_received_at_ms": now_ms,
+            "input_age_ms_max": 60_000,
+        }
+        placed = PlaceOrder.model_validate(order)
+        await self._log.append(_output(MARKET_TICKERS, f"sim:{SYMBOL}", Ticker.model_validate(quote)))
+        await self._log.append(self._stack.signer(KeyPurpose.COMMANDS).sign(_output(ORDERS_COMMANDS, ACCOUNT, placed)))
+        return placed.command_id
 
     async def closed(self, command: str, since: int) -> None:
         """Until the log holds the end of a command that was given when it ended at `since`."""
@@ -218,6 +256,12 @@ class _Past:
         for _ in range(count):
             self._decisions += 1
             yield from _life(self._incarnation, self._epoch, self._decisions)
+
+
+def _output(topic: str, key: str, message: Message) -> Output:
+    value = encode(message)
+    envelope = Envelope(digest_id(topic, value.hex()), message.ce_type(), "bench", CLOCK.wall_ms())
+    return Output(topic, key.encode(), value, envelope.headers())
 
 
 def _life(incarnation: str, epoch: int, decision: int) -> Iterator[ExecutionEvent]:

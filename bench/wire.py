@@ -95,9 +95,9 @@ async def _drive(stack: Flow, count: int) -> tuple[dict[str, int], dict[str, int
     partition = partition_of(ACCOUNT.encode(), partitions_of(ORDERS_COMMANDS, 1))
     signer = stack.signer(KeyPurpose.COMMANDS)
     async with open_log(stack) as log:
-        incarnation = await incarnation_of(log)
+        incarnation = await _incarnation(log)
         due, acks = time.monotonic(), list[Awaitable[int]]()
-        for order in itertools.islice(orders(incarnation), count):
+        for order in itertools.islice(_orders(incarnation), count):
             value = encode(order)
             headers = Envelope(order.command_id, order.ce_type(), "portfolio/0", order.decided_at_ms).headers()
             produced[order.command_id] = time.monotonic_ns()
@@ -112,7 +112,7 @@ async def _drive(stack: Flow, count: int) -> tuple[dict[str, int], dict[str, int
     return produced, relayed
 
 
-async def incarnation_of(log: KafkaLog) -> str:
+async def _incarnation(log: KafkaLog) -> str:
     """What control says the portfolio is: commands of another one are refused."""
     records = await log.read(OPERATOR_CONTROL, 0, 0, await log.end_offset(OPERATOR_CONTROL, 0))
     events = (decode(Envelope.read(record.headers).type, record.value) for record in records)
@@ -125,7 +125,7 @@ async def _at(due: float) -> float:
     return max(due, time.monotonic() - EVERY_S)
 
 
-def orders(incarnation: str) -> Iterator[PlaceOrder]:
+def _orders(incarnation: str) -> Iterator[PlaceOrder]:
     """Small orders that fill at once: both symbols in turn, bought and then sold."""
     for number in itertools.count(1):
         symbol = ("BTC/USDT", "ETH/USDT")[number % 2]
