@@ -1,20 +1,27 @@
-"""2.3: the key that signs commands is rotated while they flow; nothing is lost, nothing is done twice, and the old key ends."""
+"""2.3: what nobody trusted signed is told and not done; keys are rotated under load, and nothing is lost or doubled."""
 
 import asyncio
+import json
 import os
 import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from schemas.codec import encode
 from schemas.control import KeyPurpose
-from schemas.envelope import SIGNATURE_KEY_ID
-from schemas.orders import CommandsDistrusted
-from streams.gateways.keys import TrustedFile, key_id_of, private_key_in
+from schemas.envelope import SIGNATURE_KEY_ID, Envelope
+from schemas.orders import CommandEvent, CommandsDistrusted
+from streams.gateways.keys import TrustedFile, key_id_of, make_pair, private_key_in
 from streams.gateways.signing import Ed25519Signer
+from streams.ports import Output
 from streams.settings import FILE_VARIABLE
 from streams.topics import ORDERS_COMMANDS, partition_of
-from tests.stack.executor.installation import CLOCK, ENVIRONMENT, Installation, opened, until
+from tests.stack.executor.installation import CLOCK, ENVIRONMENT, HOUR_MS, Installation, opened, until
 
 OVERLAP_S = 15
 EVERY_S = 0.05
@@ -45,6 +52,52 @@ async def signed_by(installation: Installation, account: str) -> list[str]:
     partition = partition_of(account.encode(), await installation.log.partitions(ORDERS_COMMANDS))
     records = [record for record in await installation.records(ORDERS_COMMANDS, partition) if record.key == account.encode()]
     return list(dict.fromkeys((record.header(SIGNATURE_KEY_ID) or b"").decode() for record in records))
+
+
+async def test_2_3_given_records_that_nobody_trusted_signed_then_they_are_told_and_not_done(installation: Installation) -> None:
+    """Unsigned, altered, for another environment or account, by a stranger, by an ended key, by a key for something else; and
+    a command that comes again as it was."""
+    good = installation.signers[KeyPurpose.COMMANDS]
+    ended_key, stranger = installation.state_dir / "ended.pem", Ed25519PrivateKey.generate()
+    make_pair(KeyPurpose.COMMANDS, ended_key, installation.trusted, CLOCK.wall_ms() - 2 * HOUR_MS, HOUR_MS, 4 * HOUR_MS)
+
+    def unsigned(account: str = "alice") -> Output:
+        command = installation.place(account)
+        envelope = Envelope(command.command_id, command.ce_type(), "test", CLOCK.wall_ms())
+        return Output(ORDERS_COMMANDS, account.encode(), encode(command), envelope.headers())
+
+    def by(private: Callable[[], Ed25519PrivateKey], environment: str = ENVIRONMENT) -> Output:
+        return Ed25519Signer(environment, KeyPurpose.COMMANDS, private).sign(unsigned())
+
+    real = private_key_in(installation.state_dir / f"{KeyPurpose.COMMANDS}.pem")
+    signed = good.sign(unsigned())
+    forged = [
+        unsigned(),
+        replace(signed, value=signed.value.replace(b'"0.01"', b'"1.01"')),
+        by(real, "another"),
+        replace(good.sign(unsigned("bob")), key=b"alice"),
+        by(lambda: stranger),
+        by(private_key_in(ended_key)),
+        by(private_key_in(installation.state_dir / f"{KeyPurpose.CONTROL}.pem")),
+    ]
+    assert forged[1].value != signed.value
+    async with installation.executor():
+        await opened(installation)
+        for output in (*forged, signed, signed):
+            await installation.write_raw(ORDERS_COMMANDS, "alice", output.value, output.headers)
+        following = await installation.command(installation.place())
+        command = json.loads(signed.value)["command_id"]
+        await until(lambda: _all_done(installation, [command, following]))
+
+        async def told() -> Counter[str]:
+            causes: Counter[str] = Counter()
+            for event in await installation.events(kind=CommandsDistrusted):
+                causes.update(event.causes)
+            return causes if causes.total() == len(forged) else Counter()
+
+        assert await until(told) == {"unsigned": 1, "bad_signature": 3, "unknown_key": 1, "key_expired": 1, "wrong_purpose": 1}
+    assert {event.command_id for event in await installation.events(kind=CommandEvent)} == {command, following}
+    assert len(installation.accepted()) == 2
 
 
 async def test_2_3_given_two_rotations_under_load_then_every_command_is_done_once(installation: Installation) -> None:
