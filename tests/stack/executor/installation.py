@@ -34,7 +34,7 @@ from streams.ports import KafkaConnection, Output, Record
 from streams.simulator.server import Server
 from streams.simulator.settings import SimulatorSettings
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, all_topics, partition_of
-from tests.stack.executor.process import build, profile_of
+from tests.stack.executor.process import PLAIN, Fitting, build, profile_of
 
 CLOCK = SystemClock()
 SYMBOLS = ("BTC/USDT", "ETH/USDT")
@@ -131,9 +131,11 @@ class Installation:
         } | changes
 
     @asynccontextmanager
-    async def executor(self, owner: str = "one", stamp: Any = None, **changes: Any) -> AsyncIterator[Executor]:
+    async def executor(
+        self, owner: str = "one", stamp: Any = None, fitting: Fitting = PLAIN, **changes: Any
+    ) -> AsyncIterator[Executor]:
         """An executor in this process, stopped in order at the end."""
-        executor, log, leases = await build(self.settings(owner, **changes), stamp)
+        executor, log, leases = await build(self.settings(owner, **changes), stamp, fitting=fitting)
         running = asyncio.create_task(executor.run())
         try:
             yield executor

@@ -17,7 +17,6 @@ from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.keys import TrustedFile
 from streams.gateways.lease import PostgresLeases
-from streams.gateways.pauses import PostgresPauses
 from streams.gateways.signing import Ed25519Verifier
 from streams.gateways.venue import CcxtTrading
 from streams.gateways.venue_budget import RequestBudget
@@ -39,6 +38,10 @@ class Fitting:
     reader: Callable[[Any], Any] = _as_it_is
     leases: Callable[[Any], Any] = _as_it_is
     venue: Callable[[Any], Any] = _as_it_is
+    budget: Callable[[Clock], RequestBudget | None] = lambda _: None
+
+
+PLAIN = Fitting()
 
 
 def config_of(settings: dict[str, Any]) -> ExecutorConfig:
@@ -67,7 +70,7 @@ async def build(
     stamp: Any = None,
     clock: Clock | None = None,
     points: CrashPoints = NO_CRASH_POINTS,
-    fitting: Fitting = Fitting(),
+    fitting: Fitting = PLAIN,
 ) -> tuple[Executor, KafkaLog, PostgresLeases]:
     connection = KafkaConnection(settings["bootstrap"], topic_prefix=settings["topic_prefix"])
     clock = clock or SystemClock()
@@ -77,11 +80,10 @@ async def build(
     profile = profile_of(settings["venue_port"])
     keys = {name: Credentials(f"sim-{name}", f"sim-{name}-secret") for name in settings["accounts"]}
     keys |= {name: Credentials(*key) for name, key in settings.get("keys", {}).items()}
-    budget = None
-    if "weight_share" in settings:
-        pauses = PostgresPauses(settings["dsn"])
-        budget = RequestBudget("sim", clock, profile.capabilities.weight_per_minute, Decimal(settings["weight_share"]), pauses)
-    venues = {name: fitting.venue(CcxtTrading(profile, keys[name], clock, budget, points)) for name in settings["accounts"]}
+    venues = {
+        name: fitting.venue(CcxtTrading(profile, keys[name], clock, fitting.budget(clock), points))
+        for name in settings["accounts"]
+    }
     verifier = Ed25519Verifier(settings["environment"], TrustedFile(Path(settings["trusted"])))
     executor = Executor(
         fitting.config(config_of(settings)),

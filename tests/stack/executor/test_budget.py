@@ -11,6 +11,7 @@ from streams.gateways.pauses import PostgresPauses
 from streams.gateways.venue_budget import PausedError, RequestBudget
 from streams.gateways.venue_reads import CcxtReads
 from tests.stack.executor.installation import CLOCK, Installation, opened, until
+from tests.stack.executor.process import Fitting
 
 log = logging.getLogger("stack.budget")
 
@@ -18,27 +19,6 @@ SOURCES = 10
 RATE = 3
 ASKED_S = 12
 WEIGHT = 800
-
-
-async def test_3_2_three_orders_a_second_from_ten_sources(installation: Installation) -> None:
-    """Never more than the venue allows, no refusal and no ban in its books, and at least 95 % of the tokens used."""
-    await installation.post("limits", {"orders_10s_max": 10 * RATE + RATE, "weight_1m_max": 3_000})
-    async with installation.executor(orders_per_second=str(RATE)):
-        await opened(installation)
-
-        async def push() -> None:
-            for _ in range(ASKED_S * RATE // SOURCES + 2):
-                await installation.command(installation.place(admit_by_ms=CLOCK.wall_ms() + 60_000, input_age_ms_max=60_000))
-
-        await asyncio.gather(*(push() for _ in range(SOURCES)))
-
-        async def enough() -> bool:
-            return len(installation.accepted()) > ASKED_S * RATE
-
-        await until(enough)
-    limits = installation.server.venue.limits
-    assert (limits.refused, limits.bans, limits.knocks) == (0, 0, 0)
-    assert _tokens_used(installation) >= 0.95
 
 
 def _tokens_used(installation: Installation) -> float:
@@ -52,13 +32,12 @@ def _tokens_used(installation: Installation) -> float:
     return used
 
 
-async def test_3_2_a_role_that_uses_its_share_up_takes_no_token_and_no_weight_from_the_orders(
-    installation: Installation,
-) -> None:
-    """The feed's role asks all that it may of the same address, orders stand and are followed, and every token is used."""
+async def test_3_2_three_orders_a_second_from_ten_sources(installation: Installation) -> None:
+    """Ten sources push, orders stand and are followed, and another role asks the same address all that it may: never more than
+    the venue allows, no refusal and no ban in its books, and at least 95 % of the tokens used."""
     await installation.post("limits", {"orders_10s_max": 10 * RATE + RATE, "weight_1m_max": WEIGHT})
-    pauses = PostgresPauses(installation.dsn)
-    feed = CcxtReads(installation.profile(), {}, CLOCK, RequestBudget("sim", CLOCK, WEIGHT, Decimal("0.4"), pauses))
+    told, other = PostgresPauses(installation.dsn), PostgresPauses(installation.dsn)
+    feed = CcxtReads(installation.profile(), {}, CLOCK, RequestBudget("sim", CLOCK, WEIGHT, Decimal("0.4"), told))
     throttled = asyncio.Event()
 
     async def read_on() -> None:
@@ -70,16 +49,18 @@ async def test_3_2_a_role_that_uses_its_share_up_takes_no_token_and_no_weight_fr
                 throttled.set()
                 await asyncio.sleep(0.05)
 
-    async with installation.executor(orders_per_second=str(RATE), weight_share="0.5"):
+    async def push(source: int) -> None:
+        patient = {"time_in_force": "gtc", "price_limit_quote": "40000", "quantity_base": "0.001"}
+        for _ in range(ASKED_S * RATE // SOURCES + 2):
+            now = CLOCK.wall_ms()
+            bounds = {"admit_by_ms": now + 60_000, "expires_at_ms": now + 120_000, "input_age_ms_max": 60_000}
+            await installation.command(installation.place(**bounds, **(patient if source % 4 == 0 else {})))
+
+    budgeted = Fitting(budget=lambda clock: RequestBudget("sim", clock, WEIGHT, Decimal("0.5"), other))
+    async with installation.executor(orders_per_second=str(RATE), fitting=budgeted):
         await opened(installation)
         reading = asyncio.create_task(read_on())
-        patient = {"time_in_force": "gtc", "price_limit_quote": "40000", "quantity_base": "0.001"}
-        for number in range(ASKED_S * RATE + SOURCES):
-            now = CLOCK.wall_ms()
-            changes = patient if number % 4 == 0 else {}
-            await installation.command(
-                installation.place(**changes, admit_by_ms=now + 60_000, expires_at_ms=now + 120_000, input_age_ms_max=60_000)
-            )
+        await asyncio.gather(*(push(source) for source in range(SOURCES)))
 
         async def enough() -> bool:
             return len(installation.accepted()) > ASKED_S * RATE
@@ -88,11 +69,12 @@ async def test_3_2_a_role_that_uses_its_share_up_takes_no_token_and_no_weight_fr
         await asyncio.wait_for(throttled.wait(), 60)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
-        used, limits = _tokens_used(installation), installation.server.venue.limits
+        limits = installation.server.venue.limits
         assert (limits.refused, limits.bans, limits.knocks) == (0, 0, 0)
-        assert used >= 0.95
+        assert _tokens_used(installation) >= 0.95
     await feed.close()
-    await pauses.close()
+    for pauses in (told, other):
+        await pauses.close()
 
 
 async def test_3_2_a_pause_that_one_role_was_told_holds_for_the_others(installation: Installation) -> None:
