@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from streams.domain.ledger.projection import Change, Head
-from streams.domain.orders.outcome import FlowView, OrderView, TradeView, VenueReply
+from streams.domain.orders.outcome import FlowView, OrderNews, OrderView, TradeView, VenueReply
 from streams.domain.orders.stimuli import CancelRequest, OrderRequest
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -461,6 +461,18 @@ class ProjectionStore(Protocol):
         ...
 
 
+class NewsSink(Protocol):
+    """Who takes what a venue's stream says of an account. Neither call waits or raises."""
+
+    def connected(self) -> None:
+        """The stream is subscribed anew: what happened before it may never be told."""
+        ...
+
+    def told(self, news: OrderNews) -> None:
+        """Something happened to an order of the account, perhaps not for the first time."""
+        ...
+
+
 class TradingVenue(Protocol):
     """One venue account as its executor uses it, with the account's trading key.
 
@@ -526,6 +538,14 @@ class TradingVenue(Protocol):
 
     async def totals(self) -> Mapping[str, Decimal]:
         """Units of each asset, free and used together."""
+        ...
+
+    async def listen(self, sink: NewsSink) -> None:
+        """Hand on what the venue's stream says of the account's orders, dialled again for ever, until cancelled."""
+        ...
+
+    def hang_up(self, why: str) -> None:
+        """Close the stream's connection; it is dialled and subscribed anew."""
         ...
 
     async def close(self) -> None:

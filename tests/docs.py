@@ -9,6 +9,7 @@ sys.path.insert(0, str(ROOT))
 
 from streams.domain import halts
 from streams.domain.orders import lifecycle
+from tests import faults
 
 
 def life_of_a_command() -> str:
@@ -44,14 +45,24 @@ def _table(causes: dict[str, halts.Cause]) -> str:
     return f"| cause | what was seen | before it is resumed |\n| --- | --- | --- |\n{rows}"
 
 
-PAGES: dict[str, Callable[[], str]] = {"docs/lifecycle.md": life_of_a_command, "docs/halts.md": what_halts}
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/lifecycle.md": life_of_a_command,
+    "docs/halts.md": what_halts,
+    "docs/faults.md": faults.page,
+}
 
 
 def main(arguments: list[str]) -> int:
     """Write, or say which page is out of date. Returns the exit status."""
     stale = 0
     for name, make in PAGES.items():
-        path, text = ROOT / name, make()
+        path = ROOT / name
+        try:
+            text = make()
+        except ValueError as error:
+            print(error)
+            stale += 1
+            continue
         if arguments != ["check"]:
             path.write_text(text)
         elif not path.exists() or path.read_text() != text:

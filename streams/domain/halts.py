@@ -12,6 +12,7 @@ LEDGER_DIFFERS = "ledger_differs"
 UNKNOWN_CLIENT_ORDER_ID = "unknown_client_order_id"
 ORDER_MISMATCH = "order_mismatch"
 OVERFILL = "overfill"
+FILL_OF_ABSENT_ORDER = "fill_of_absent_order"
 REJECTED_BY_VENUE = "rejected_repeatedly"
 KEY_REFUSED = "key_refused"
 PERMISSION_CHANGE = "permission_change"
@@ -51,6 +52,11 @@ EXECUTOR: dict[str, Cause] = {
         "the venue shows another order under an id of ours than was sent", "compare both; the log holds what was sent"
     ),
     OVERFILL: Cause("an order was filled beyond its quantity", "compare the venue's trades with `trimtab ledger tail`"),
+    FILL_OF_ABSENT_ORDER: Cause(
+        "a trade belongs to an attempt that had been refused or proven absent; it is booked, and the next attempt may have traded "
+        "too",
+        "compare what was wanted with what traded; the venue broke its own rule of validity",
+    ),
     REJECTED_BY_VENUE: Cause(
         "the venue refused three orders with the same code within a minute", "the code says why: funds, filters, rights"
     ),

@@ -28,9 +28,10 @@ from streams.gateways import venue_client
 from streams.gateways import venue_orders as words
 from streams.gateways.venue_budget import PausedError, RequestBudget
 from streams.gateways.venue_client import Credentials, facts_of, make_client, signed_at
+from streams.gateways.venue_news import CcxtNews
 from streams.gateways.venue_profile import VenueProfile
 from streams.gateways.venue_request import NotPermittedError, connection_traces, sending
-from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, KeyRights
+from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, KeyRights, NewsSink
 
 log = logging.getLogger("trimtab.venue")
 
@@ -58,6 +59,7 @@ class CcxtTrading:
         self._order_limits: Mapping[str, int] = {}
         self._points = points
         self._client.trace_configs = connection_traces(points)
+        self._news = CcxtNews(profile, credentials, clock, self._budget, self._signed)
         self._symbols: dict[str, str] = {}
         self._venue_time: tuple[int, int] | None = None
 
@@ -165,8 +167,17 @@ class CcxtTrading:
             lambda: {asset: MONEY.add(exact(free), exact(used)) for asset, (free, used) in held.items()},
         )
 
+    async def listen(self, sink: NewsSink) -> None:
+        """See the port."""
+        await self._news.listen(self._symbols, sink)
+
+    def hang_up(self, why: str) -> None:
+        """See the port."""
+        self._news.hang_up(why)
+
     async def close(self) -> None:
         """See the port. ccxt leaves the closing of a session that it did not make to whoever made it."""
+        await self._news.close()
         await self._client.close()
 
     async def _one_order(self, symbol: str, venue_order_id: str | None, params: dict[str, Any]) -> OrderView | None:

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from schemas.orders import Liquidity, OrderType, Side, TimeInForce
 from schemas.values import exact, plain
-from streams.domain.orders.outcome import OrderView, Standing, TradeView
+from streams.domain.orders.outcome import OrderNews, OrderView, Standing, TradeView
 from streams.domain.orders.stimuli import OrderRequest
 
 TRADES_PAGE = 1000
+ORDER_REPORT = "executionReport"
 _T = TypeVar("_T")
 _STANDING = {
     "NEW": Standing.OPEN,
@@ -83,6 +84,33 @@ def trade_view(raw: object, symbols: Mapping[str, str]) -> TradeView:
         fee_amount=_amount(fields.get("commission")),
         liquidity=Liquidity.MAKER if _flag(fields.get("isMaker")) else Liquidity.TAKER,
         venue_time_ms=whole(fields.get("time")),
+    )
+
+
+def order_news(raw: object, symbols: Mapping[str, str]) -> OrderNews:
+    """One report of the account's stream. Raises UnreadableError."""
+    fields = _object(raw)
+    # The report of a cancel carries the cancel's own id in `c`, and the order's in `C`.
+    client_order_id = _text(fields.get("C") or fields.get("c"))
+    symbol = _choice(symbols, fields.get("s"))
+    standing = _STANDING.get(_text(fields.get("X")), Standing.UNREADABLE)
+    trade = _reported_trade(fields, symbol) if fields.get("x") == "TRADE" else None
+    return OrderNews(client_order_id, symbol, standing.ended, trade)
+
+
+def _reported_trade(fields: Mapping[str, Any], symbol: str) -> TradeView:
+    return TradeView(
+        trade_id=_id(fields.get("t")),
+        venue_order_id=_id(fields.get("i")),
+        symbol=symbol,
+        side=_choice(_SIDES, fields.get("S")),
+        price_quote=_amount(fields.get("L")),
+        quantity_base=_amount(fields.get("l")),
+        quote_amount=_amount(fields.get("Y")),
+        fee_asset=_text(fields.get("N")),
+        fee_amount=_amount(fields.get("n")),
+        liquidity=Liquidity.MAKER if _flag(fields.get("m")) else Liquidity.TAKER,
+        venue_time_ms=whole(fields.get("T")),
     )
 
 

@@ -15,20 +15,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
-from ccxt.base.errors import NetworkError
 
 from streams.domain.errors import TrimtabError
 from streams.domain.intake.book import DepthBook
 from streams.gateways import venue_binance as dialect
-from streams.gateways.venue_client import facts_of
 from streams.gateways.venue_reads import CcxtReads
+from streams.gateways.venue_sockets import SOCKET_LIFE_S, Sockets
 from streams.ports import Frame, FrameSink
 
 log = logging.getLogger("trimtab.venue")
 
-REDIAL_PAUSE_S = 0.2
-REDIAL_PAUSE_S_MAX = 5.0
-SOCKET_LIFE_S = 23 * 3600.0
 SNAPSHOT_LEVELS = 100
 SNAPSHOT_PAUSE_S = 0.25
 SNAPSHOT_RETRY_S = 1.0
@@ -55,7 +51,7 @@ class CcxtStreams:
         self._books_heard: dict[str, tuple[int, int | None]] = {}
         self._stale_books: asyncio.Queue[str] = asyncio.Queue()
         self._queued_books: set[str] = set()
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._sockets = Sockets(reads.client, reads.clock, f"venue {reads.profile.name}: market")
         self._quote_urls: list[str] = []
         self._book_urls: list[str] = []
 
@@ -99,49 +95,20 @@ class CcxtStreams:
     def reset(self, books: bool, why: str) -> None:
         """See the port."""
         for url in self._book_urls if books else self._quote_urls:
-            self._hang_up(url, why)
+            self._sockets.hang_up(url, why)
 
     async def _stay(self, url: str, streams: Sequence[str], connected_anew: Callable[[], None]) -> None:
-        pause_s, number = REDIAL_PAUSE_S, 0
-        while True:
-            number += 1
+        async def watch(number: int) -> None:
             connected_anew()
-            dialled_ms = self._clock.boot_ms()
-            try:
-                async with asyncio.timeout(self._socket_life_s):
-                    request = dialect.subscription(number, streams)
-                    await self._client.watch_multiple(url, list(streams), request, list(streams), {"id": str(number)})
-                why = "the watcher returned"
-            except TimeoutError:
-                why = "planned reconnect"
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise
-                why = "closed by us"
-            except Exception as error:  # noqa: BLE001  ccxt's tree and raw aiohttp errors; every one means: dial again
-                why = facts_of(error).text
-            self._hang_up(url, why)
-            stood = self._clock.boot_ms() - dialled_ms > 10_000
-            pause_s = REDIAL_PAUSE_S if stood else min(pause_s * 2, REDIAL_PAUSE_S_MAX)
-            log.warning("venue %s: market socket %s ended (%s); dialling again in %.1f s", self._name, url, why, pause_s)
-            await asyncio.sleep(pause_s)
+            async with asyncio.timeout(self._socket_life_s):
+                request = dialect.subscription(number, streams)
+                await self._client.watch_multiple(url, list(streams), request, list(streams), {"id": str(number)})
+
+        await self._sockets.stay(url, watch)
 
     @property
     def _name(self) -> str:
         return self._reads.profile.name
-
-    def _hang_up(self, url: str, why: str) -> None:
-        socket = self._client.clients.pop(url, None)
-        if socket is None:
-            return
-        if socket.error is None:
-            # Without it the late close event of this socket would remove its successor from ccxt's table.
-            socket.error = NetworkError(why)
-        # In the background: a server that is gone answers no farewell, and the next dial shall not wait for it.
-        leaving = asyncio.get_running_loop().create_task(_close(socket))
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
 
     def _tap(self, socket: Any, ccxt_handler: Callable[[Any], None]) -> None:
         def handle(data: str | bytes) -> None:
@@ -163,7 +130,7 @@ class CcxtStreams:
         elif dialect.is_book_change(event):
             self._change_book(self._symbol(event), event)
         elif dialect.is_farewell(event):
-            self._hang_up(socket.url, "the venue announced its stop")
+            self._sockets.hang_up(socket.url, "the venue announced its stop")
         elif dialect.is_reply(message):
             ccxt_handler()
         else:
@@ -216,13 +183,6 @@ class CcxtStreams:
             if not done:
                 self._want_snapshot(symbol)
             await asyncio.sleep(SNAPSHOT_PAUSE_S if done else SNAPSHOT_RETRY_S)
-
-
-async def _close(socket: Any) -> None:
-    try:
-        await socket.close()
-    except Exception as error:  # noqa: BLE001  it is forgotten already; how it went down is for the log alone
-        log.debug("a market socket did not close cleanly: %s", facts_of(error).text)
 
 
 def _nothing() -> None:

@@ -29,7 +29,7 @@ from schemas.orders import (
 from streams.domain.orders.books import Books, evolve
 from streams.domain.orders.budget import bucket
 from streams.domain.orders.checkpoint import with_command, without_commands
-from streams.domain.orders.outcome import Failure, OrderView, Standing, TradeView, VenueReply
+from streams.domain.orders.outcome import Failure, OrderNews, OrderView, Standing, TradeView, VenueReply
 from streams.domain.orders.protocol import next_wake, step
 from streams.domain.orders.state import State
 from streams.domain.orders.stimuli import (
@@ -43,6 +43,7 @@ from streams.domain.orders.stimuli import (
     Looked,
     LookUp,
     Now,
+    OrderHeard,
     OrderRequest,
     Publish,
     Replied,
@@ -269,6 +270,14 @@ class World:
             trades = tuple(taken.trades) if taken is not None and seen else ()
             found = Look(self.wall_ms, order, trades, True)
         self.put(Looked, command_id=wanted.command_id, attempt=wanted.attempt, look=found)
+
+    def hear(self, index: int) -> None:
+        """The stream tells of a trade: early, late, again, of whichever order."""
+        told = [(name, trade) for name, taken in self.journal.items() for trade in taken.trades]
+        if told:
+            name, trade = told[index % len(told)]
+            taken = self.journal[name]
+            self.put(OrderHeard, news=OrderNews(name, trade.symbol, taken.view.standing.ended, trade))
 
     def wait(self, milliseconds: int) -> None:
         self.wall_ms += milliseconds

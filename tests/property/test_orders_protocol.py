@@ -21,6 +21,8 @@ _ACTIONS = st.one_of(
     st.tuples(st.just("arrive"), _INDEX, st.sampled_from(["none", "half", "full"]), st.integers(0, 2000), st.booleans()),
     st.tuples(st.just("read_back_again"), _INDEX),
     st.tuples(st.just("fill_rest"), _INDEX),
+    st.tuples(st.just("hear"), _INDEX),
+    st.tuples(st.just("hear"), _INDEX),
     st.tuples(st.just("lose"), _INDEX),
     st.tuples(st.just("not_connected")),
     st.tuples(st.just("answer"), _INDEX),

@@ -40,6 +40,7 @@ class ExecutorConfig:
     collar_window_ms: int = 60_000
     clock_offset_ms_max: int = 500
     rights_every_ms: int = 60_000
+    stream_silence_ms: int = 5000
     connections_warm: int = 2
     stop_within_ms: int = 3000
     unacked_ms_max: int = 60_000

@@ -25,6 +25,13 @@ class Inbox:
         if len(self._waiting) >= WAITING_MAX:
             self._room.clear()
 
+    def offer(self, kind: type[Input], **fields: Any) -> bool:
+        """Add an input that nothing depends on, unless too many are waiting already; whether it was added."""
+        room = self._room.is_set()
+        if room:
+            self.put(kind, **fields)
+        return room
+
     async def put_when_room(self, kind: type[Input], **fields: Any) -> None:
         """Add an input that others produce, waiting while too many are waiting already."""
         await self._room.wait()

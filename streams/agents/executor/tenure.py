@@ -17,6 +17,7 @@ from schemas.orders import (
     CancelIntended,
     CancelOrder,
     ExecutionEvent,
+    OrderFilled,
     OrderIntended,
     OwnerStarted,
     PlaceOrder,
@@ -27,6 +28,7 @@ from streams.agents.executor.config import AccountConfig
 from streams.agents.executor.fence import Fence, LostError, last_look, last_look_at_cancel
 from streams.agents.executor.inbox import Inbox
 from streams.agents.executor.letters import event_output
+from streams.agents.executor.listening import Ear
 from streams.agents.executor.spool import Kept
 from streams.agents.executor.surroundings import Surroundings
 from streams.agents.executor.takeover import Claim, Past, resource_of
@@ -87,6 +89,7 @@ class Tenure:
         self._requests = 0
         self._strangers = Few()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ear = Ear(account.account, venue, near.clock, inbox, near.config.stream_silence_ms)
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._checkpoint_due = True
         self._stopping = False
@@ -144,7 +147,7 @@ class Tenure:
         self.authority_changed()
         self._inbox.put(TakenOver)
         await self._follow(past)
-        for loop in (self._watch_time, self._watch_rights, self._take_snapshots, self._call_checkpoints):
+        for loop in (self._watch_time, self._watch_rights, self._take_snapshots, self._call_checkpoints, self._ear.listen):
             self._spawn(loop())
         try:
             await self._step_for_ever()
@@ -239,6 +242,8 @@ class Tenure:
             self._near.points.reach(Point.INTENT_APPENDED)
         elif isinstance(event, AttemptEvent):
             self._near.points.reach(Point.EVENT_APPENDED)
+        if isinstance(event, OrderFilled):
+            self._ear.booked(event)
         if self._state is not None and command_id not in self._state.books.orders:
             self._traces.pop(command_id, None)
         return ack

@@ -9,7 +9,6 @@ from schemas.orders import (
     OrderAbsent,
     OrderAccepted,
     OrderClosed,
-    OrderFilled,
     OrderFound,
     OrderIntended,
     OrderRejected,
@@ -20,15 +19,24 @@ from schemas.orders import (
 )
 from streams.domain import halts
 from streams.domain.ids import client_order_id
-from streams.domain.orders import alarms, budget, gate
+from streams.domain.orders import alarms, budget, fills, gate
 from streams.domain.orders.books import Intent, Order
-from streams.domain.orders.outcome import Consequence, OrderView, Outcome, Proof, Standing, TradeView, VenueReply, judge
+from streams.domain.orders.outcome import (
+    Consequence,
+    OrderNews,
+    OrderView,
+    Outcome,
+    Proof,
+    Standing,
+    TradeView,
+    VenueReply,
+    judge,
+)
 from streams.domain.orders.stimuli import Look, Looked, LookUp, OrderRequest, ReadVenueTime, Remark, Scope, SendOrder
 from streams.domain.orders.turn import Turn
 
 WAIT_MS = 100
 POLL_MS = 1000
-CLOCK_TOLERANCE_MS = 1000
 _PATIENT = frozenset({TimeInForce.GTC, TimeInForce.POST_ONLY})
 _CLOSED_AS = {
     Standing.FILLED: ClosedAs.FILLED,
@@ -103,7 +111,7 @@ def _intend(turn: Turn, order: Order, command: PlaceOrder, attempt: int) -> None
         window_ms=turn.state.rules.window_ms,
     )
     turn.say(intent)
-    turn.tend(order.command_id, busy=True, tries=0, denials=0, cleared=False, view=None)
+    turn.tend(order.command_id, busy=True, tries=0, denials=0, cleared=False, view=None, heard=())
 
 
 def release(turn: Turn, order: Order) -> None:
@@ -159,14 +167,17 @@ def replied(turn: Turn, order: Order, reply: VenueReply) -> None:
     """Judge what came back of the one request."""
     assert order.intent is not None
     outcome = judge(turn.state.rules.dialect, reply, order.symbol, order.intent.client_order_id)
-    turn.tend(order.command_id, busy=False, due_boot_ms=turn.now.boot_ms)
+    heard = turn.care(order.command_id).heard
+    if heard and outcome.proof is not Proof.ACCEPTED:
+        outcome = Outcome(Proof.UNKNOWN, f"the stream tells of its trades, the reply says {outcome.cause}")
+    turn.tend(order.command_id, busy=False, due_boot_ms=turn.now.boot_ms, heard=())
     if reply.retry_after_ms is not None and outcome.proof is not Proof.REFUSED:
         turn.change(budget=budget.wait(turn.state.budget, turn.now.boot_ms + reply.retry_after_ms))
     match outcome.proof:
         case Proof.ACCEPTED:
             assert reply.order is not None
             turn.change(budget=budget.relax(turn.state.budget))
-            _present(turn, order, reply.order, OrderAccepted)
+            _present(turn, order, reply.order, OrderAccepted, heard)
         case Proof.REFUSED:
             turn.say(OrderRejected(**turn.about_attempt(order), code=outcome.cause, detail=reply.text[:500]))
             suffer(turn, order, outcome, reply)
@@ -178,6 +189,7 @@ def replied(turn: Turn, order: Order, reply: VenueReply) -> None:
             turn.later(order.command_id)
         case _:
             turn.say(OrderUnknown(**turn.about_attempt(order), cause=outcome.cause[:500]))
+            _take_heard(turn, turn.books.orders[order.command_id], heard)
 
 
 def suffer(turn: Turn, order: Order, outcome: Outcome, reply: VenueReply) -> None:
@@ -208,8 +220,48 @@ def looked(turn: Turn, event: Looked) -> None:
     elif order.state is OrderState.UNKNOWN:
         _denied(turn, order, event.look)
     else:
-        _take(turn, order, event.look.trades)
+        fills.take(turn, order, event.look.trades)
         _settle(turn, order.command_id)
+
+
+def heard(turn: Turn, news: OrderNews) -> None:
+    """The venue's stream spoke of an order: a trade is booked, and what else changed is a reason to look at once."""
+    order = next((each for each in turn.books.orders.values() if _is_about(each, news)), None)
+    ended = turn.books.ended.get(news.client_order_id)
+    if order is not None:
+        _heard_open(turn, order, news)
+    elif ended is not None and ended.command_id and news.trade is not None:
+        fills.take_late(turn, ended, news.trade)
+
+
+def _heard_open(turn: Turn, order: Order, news: OrderNews) -> None:
+    """While the request is out its reply comes first: a trade is kept for as long."""
+    strange = None if news.trade is None else fills.mismatch(order, news.trade)
+    if strange is not None:
+        return turn.halt(order.portfolio, halts.ORDER_MISMATCH, strange, order.command_id)
+    care, trades = turn.care(order.command_id), () if news.trade is None else (news.trade,)
+    if order.state is OrderState.INTENDED:
+        return turn.tend(order.command_id, heard=(*care.heard, *trades))
+    _take_heard(turn, order, trades)
+    if care.view is not None and care.view.standing.ended:
+        return _settle(turn, order.command_id)
+    if not care.busy and (news.ended or order.state is OrderState.UNKNOWN):
+        return turn.tend(order.command_id, due_boot_ms=turn.now.boot_ms)
+    return None
+
+
+def _take_heard(turn: Turn, order: Order, trades: tuple[TradeView, ...]) -> None:
+    """Book trades that the stream told; the first one proves that an order of unknown fate stands or stood at the venue."""
+    if trades and order.state is OrderState.UNKNOWN:
+        first = trades[0]
+        where = {"venue_order_id": first.venue_order_id, "venue_time_ms": first.venue_time_ms}
+        turn.say(OrderFound(**turn.about_attempt(order), **where))
+    fills.take(turn, turn.books.orders[order.command_id], trades)
+
+
+def _is_about(order: Order, news: OrderNews) -> bool:
+    stands = order.state in (OrderState.INTENDED, OrderState.UNKNOWN, OrderState.OPEN) and not order.is_cancel
+    return stands and order.intent is not None and order.intent.client_order_id == news.client_order_id
 
 
 def _seen(turn: Turn, order: Order, view: OrderView, trades: tuple[TradeView, ...]) -> None:
@@ -222,7 +274,7 @@ def _seen(turn: Turn, order: Order, view: OrderView, trades: tuple[TradeView, ..
         _present(turn, order, view, OrderFound, trades)
     else:
         _remember(turn, order, view)
-        _take(turn, order, trades)
+        fills.take(turn, order, trades)
         _settle(turn, order.command_id)
     return None
 
@@ -235,7 +287,7 @@ def _mismatch(order: Order, view: OrderView) -> str | None:
         return f"{view.symbol} {view.client_order_id} instead of {order.symbol} {intent.client_order_id}"
     if view.side is not intent.side or view.quantity_base != intent.quantity_base:
         return f"{view.side} {view.quantity_base} instead of {intent.side} {intent.quantity_base}"
-    if view.venue_time_ms < intent.timestamp_ms - CLOCK_TOLERANCE_MS:
+    if view.venue_time_ms < intent.timestamp_ms - fills.CLOCK_TOLERANCE_MS:
         return f"taken at {view.venue_time_ms}, before its intent of {intent.timestamp_ms}"
     if order.venue_order_id is not None and view.venue_order_id != order.venue_order_id:
         return f"venue order {view.venue_order_id} instead of {order.venue_order_id}"
@@ -253,7 +305,7 @@ def _present(
     turn.say(message(**turn.about_attempt(order), venue_order_id=view.venue_order_id, venue_time_ms=view.venue_time_ms))
     order = turn.books.orders[order.command_id]
     _remember(turn, order, view)
-    _take(turn, order, trades)
+    fills.take(turn, order, trades)
     _settle(turn, order.command_id)
 
 
@@ -305,44 +357,9 @@ def _look(turn: Turn, order: Order, scope: Scope) -> None:
             symbol=order.symbol,
             client_order_id=intent.client_order_id,
             venue_order_id=order.venue_order_id,
-            since_ms=max(0, intent.timestamp_ms - CLOCK_TOLERANCE_MS),
+            since_ms=max(0, intent.timestamp_ms - fills.CLOCK_TOLERANCE_MS),
             scope=scope,
             known_order_ids=frozenset(other for other in others if other is not None),
-        )
-    )
-
-
-def _take(turn: Turn, order: Order, trades: tuple[TradeView, ...]) -> None:
-    """Book each own trade of the order once, by the venue's trade id."""
-    for trade in sorted(trades, key=lambda t: (t.venue_time_ms, len(t.trade_id), t.trade_id)):
-        order = turn.books.orders[order.command_id]
-        if trade.venue_order_id != order.venue_order_id or trade.symbol != order.symbol or trade.trade_id in order.traded:
-            continue
-        book_fill(turn, turn.about_attempt(order), trade)
-    order = turn.books.orders[order.command_id]
-    if order.intent is not None and order.intent.quantity_base is not None and order.filled_base > order.intent.quantity_base:
-        turn.halt(order.portfolio, halts.OVERFILL, f"{order.filled_base} of {order.intent.quantity_base}", order.command_id)
-
-
-def book_fill(turn: Turn, about: dict[str, object], trade: TradeView) -> None:
-    """State one fill."""
-    turn.change(filled_at_boot_ms=turn.now.boot_ms)
-    turn.say(
-        OrderFilled.model_validate(
-            about
-            | {
-                "venue": turn.state.rules.venue,
-                "venue_order_id": trade.venue_order_id,
-                "trade_id": trade.trade_id,
-                "side": trade.side,
-                "price_quote": trade.price_quote,
-                "quantity_base": trade.quantity_base,
-                "quote_amount": trade.quote_amount,
-                "fee_asset": trade.fee_asset,
-                "fee_amount": trade.fee_amount,
-                "liquidity": trade.liquidity,
-                "venue_time_ms": trade.venue_time_ms,
-            }
         )
     )
 

@@ -244,6 +244,8 @@ def _progressed(books: Books, event: CommandEvent) -> Books:
         if books.has_trade(event.command_id, event.client_order_id, event.trade_id):
             return books
         books = _booked(books, event)
+        if event.client_order_id in books.ended:
+            return _filled_late(books, event)
     order = books.orders.get(event.command_id)
     if order is None:
         return _after_the_end(books, event)
@@ -311,9 +313,12 @@ def _after_the_end(books: Books, event: CommandEvent) -> Books:
     """A fill may come after the end, and is booked; anything else about a command that nobody knows breaks the log."""
     if not isinstance(event, OrderFilled):
         raise InvariantError(f"account {books.account}: {event.TYPE} for command {event.command_id}, which is not open")
-    ended = books.ended.get(event.client_order_id)
-    if ended is None:
-        return books
+    return books
+
+
+def _filled_late(books: Books, event: OrderFilled) -> Books:
+    """A fill of an attempt that is over: it belongs to that one alone, whatever its command does by now."""
+    ended = books.ended[event.client_order_id]
     late = replace(
         ended,
         trade_ids=ended.trade_ids | {event.trade_id},

@@ -5,11 +5,9 @@ from dataclasses import replace
 
 from schemas.orders import AccountOpened
 from streams.domain import halts
-from streams.domain.orders import alarms, flows
-from streams.domain.orders.attempts import book_fill
-from streams.domain.orders.books import Ended, Order
+from streams.domain.orders import alarms, fills, flows
 from streams.domain.orders.outcome import TradeView
-from streams.domain.orders.stimuli import Remark, Snapshot, SnapshotRead
+from streams.domain.orders.stimuli import Snapshot, SnapshotRead
 from streams.domain.orders.turn import Turn
 
 OUR_CLIENT_ID = re.compile(r"[a-z2-7]{26}")
@@ -88,36 +86,17 @@ def _check_trade(turn: Turn, snapshot: Snapshot, trade: TradeView) -> None:
     """
     for order in turn.books.orders.values():
         if order.venue_order_id == trade.venue_order_id and not order.is_cancel:
-            return _check_open_fill(turn, order, trade)
+            return fills.take(turn, order, (trade,))
     for ended in turn.books.ended.values():
         if ended.venue_order_id == trade.venue_order_id:
-            return _check_late_fill(turn, ended, trade)
+            return fills.take_late(turn, ended, trade)
     client_order_id = snapshot.strangers.get(trade.venue_order_id)
     if client_order_id is None:
         return None
     if (ended := turn.books.ended.get(client_order_id)) is not None and ended.command_id:
-        return _check_late_fill(turn, ended, trade)
+        return fills.take_late(turn, ended, trade)
     if OUR_CLIENT_ID.fullmatch(client_order_id):
         return None
     for flow in flows.of_trade(trade):
         flows.observe(turn, flow)
     return None
-
-
-def _check_open_fill(turn: Turn, order: Order, trade: TradeView) -> None:
-    if trade.trade_id not in order.traded and trade.symbol == order.symbol:
-        book_fill(turn, turn.about_attempt(order), trade)
-
-
-def _check_late_fill(turn: Turn, ended: Ended, trade: TradeView) -> None:
-    if trade.trade_id in ended.trade_ids or trade.symbol != ended.symbol:
-        return
-    about = turn.common() | {
-        "portfolio": ended.portfolio,
-        "command_id": ended.command_id,
-        "symbol": ended.symbol,
-        "attempt": ended.attempt,
-        "client_order_id": ended.client_order_id,
-    }
-    book_fill(turn, about, trade)
-    turn.ask(Remark("late_fill", f"trade {trade.trade_id} of {ended.client_order_id} came after the order's end"))

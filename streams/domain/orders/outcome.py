@@ -71,6 +71,19 @@ class TradeView:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderNews:
+    """What the venue's stream says of one order by itself: a trade is a fact, the rest a reason to look.
+
+    `ended` means that the order has left the book, as far as the stream knows.
+    """
+
+    client_order_id: str
+    symbol: str
+    ended: bool
+    trade: TradeView | None
+
+
+@dataclass(frozen=True, slots=True)
 class FlowView:
     """Money that entered (positive) or left (negative) the account without a trade of ours, as the venue shows it."""
 

@@ -32,6 +32,7 @@ from streams.domain.orders.stimuli import (
     IntentReadBack,
     LeaseRenewed,
     Looked,
+    OrderHeard,
     Remark,
     Replied,
     RightsRead,
@@ -106,6 +107,8 @@ def _handle(turn: Turn, event: Input) -> None:
             alarms.clock_compared(turn, event)
         case RightsRead():
             alarms.rights_read(turn, event)
+        case OrderHeard():
+            attempts.heard(turn, event.news)
         case SnapshotRead():
             opening.snapshot_read(turn, event)
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from streams.domain.orders.authority import AccountAuthority
 from streams.domain.orders.books import Books
 from streams.domain.orders.budget import Bucket
-from streams.domain.orders.outcome import OrderView
+from streams.domain.orders.outcome import OrderView, TradeView
 from streams.domain.orders.stimuli import Snapshot
 
 
@@ -66,7 +66,8 @@ class Care:
     """What is under way for one open command and when to look at it next; lost with the process, and harmless so.
 
     `busy` is set while an answer is outstanding. `denials` counts looks that proved absence. `cleared` is set once the
-    request of the newest attempt was handed out, so that it never is a second time.
+    request of the newest attempt was handed out, so that it never is a second time. `heard` are trades that the stream told
+    before the reply was there.
     """
 
     due_boot_ms: int = 0
@@ -75,6 +76,7 @@ class Care:
     denials: int = 0
     cleared: bool = False
     view: OrderView | None = None
+    heard: tuple[TradeView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

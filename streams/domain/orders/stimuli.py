@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from schemas.orders import CancelOrder, ExecutionEvent, OrderType, PlaceOrder, Side, TimeInForce
 from streams.domain.orders.authority import AccountAuthority
-from streams.domain.orders.outcome import FlowView, OrderView, TradeView, VenueReply
+from streams.domain.orders.outcome import FlowView, OrderNews, OrderView, TradeView, VenueReply
 from streams.domain.orders.prices import Prices
 
 
@@ -110,6 +110,13 @@ class Replied(Input):
     command_id: str
     attempt: int
     reply: VenueReply
+
+
+@dataclass(frozen=True, slots=True)
+class OrderHeard(Input):
+    """The venue's stream spoke of an order of the account. It may repeat itself, skip, or fall silent: that proves nothing."""
+
+    news: OrderNews
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,13 +101,13 @@ async def test_4_3_a_refusal_of_the_limiter_ends_the_command_and_silences_all_re
     async with faulty.house.executor():
         refused = faulty.house.command(faulty.house.place())
         assert await faulty.house.ended(refused, "rejected") == ["admitted", "intended", "rejected"]
-        (refusal,) = faulty.house.events(OrderRejected)
+        (refusal,), knocks = faulty.house.events(OrderRejected), limits.knocks
         command = faulty.house.command(faulty.house.place())
         await faulty.house.ended(command, "closed")
         (taken,) = [entry for entry in faulty.server.venue.market.journal.since(1) if entry.kind == "order_accepted"]
         assert (refusal.code, limits.bans) == ("-1003", bans)
         assert taken.at_ms - refusal.at_ms >= 1000 * FAULT_PAUSE_S
-        assert limits.knocks == 0  # nobody knocked while the door was shut
+        assert limits.knocks == knocks  # nobody knocked while the door was shut
     faulty.settled()
 
 
@@ -171,4 +171,48 @@ async def test_4_3_a_fill_that_shows_after_its_order_was_canceled_is_booked_and_
     (closed,), late = faulty.house.events(OrderClosed), faulty.house.entries()[-1]
     assert (closed.closed_as, closed.filled_base) == (ClosedAs.CANCELED, Decimal(0))
     assert (late.kind, late.flags, late.filled_base) == (EntryKind.FILLED, (Flag.LATE_FILL,), Decimal("0.005"))
+    faulty.settled()
+
+
+async def traded(faulty: Faulty, command: str) -> list[str]:
+    """Somebody meets a standing order; its story to the end."""
+    await faulty.house.reached(command, "accepted")
+    (order,) = faulty.server.venue.market.register.open(ACCOUNT, "BTCUSDT")
+    faulty.server.venue.meet(order, order.remaining_base / 2)
+    faulty.server.venue.meet(order, order.remaining_base)
+    return await faulty.house.ended(command, "closed")
+
+
+@pytest.mark.parametrize("fault", ["stream_twice", "stream_missing"])
+async def test_4_3_messages_of_the_stream_that_come_twice_or_not_at_all_change_nothing(faulty: Faulty, fault: str) -> None:
+    faulty.fault(fault, next=1000)
+    async with faulty.house.executor():
+        await until(lambda: faulty.server.venue.readers_of(ACCOUNT))
+        told = await traded(faulty, faulty.house.command(faulty.house.resting()))
+        taken = await faulty.house.ended(faulty.house.command(faulty.house.place()), "closed")
+    assert told == ["admitted", "intended", "accepted", "filled", "filled", "closed"]
+    assert once(taken) == ["admitted", "intended", "accepted", "filled", "closed"]
+    assert faulty.house.halts() == []
+    faulty.settled(struck=faulty.struck())
+
+
+async def test_4_3_a_stream_that_falls_silent_delays_nothing_and_is_dialled_anew(
+    faulty: Faulty, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its pongs go on: only a trade that requests have shown, and it has not told, gives it away."""
+    faulty.fault("stream_silent")
+
+    def noticed() -> int:
+        return sum("the stream has not told of trade" in record.message for record in caplog.records)
+
+    async with faulty.house.executor(stream_silence_ms=200):
+        await until(lambda: faulty.server.venue.readers_of(ACCOUNT))
+        for _ in range(50):
+            await faulty.house.ended(faulty.house.command(faulty.house.place()), "closed")
+            if noticed():
+                break
+        await until(noticed)
+        await until(lambda: faulty.server.venue.readers_of(ACCOUNT) == 1)
+        told = await traded(faulty, faulty.house.command(faulty.house.resting()))
+    assert told == ["admitted", "intended", "accepted", "filled", "filled", "closed"]
     faulty.settled()
