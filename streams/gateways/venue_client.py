@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -181,7 +182,7 @@ class _StrictClient:
         """Open connections that stay warm: idle ones are kept longer than the venue's quietest minute."""
         if self.session is None and not (lazy and self.closed_by_user):
             if self.ssl_context is None:
-                self.ssl_context = ssl.create_default_context(cafile=self.cafile)
+                self.ssl_context = _trust(self.cafile)
             self.tcp_connector = aiohttp.TCPConnector(
                 ssl=self.ssl_context, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=DNS_TTL_S
             )
@@ -248,6 +249,12 @@ class _StrictClient:
     def _refuse_switch(self) -> None:
         if self.addresses_fixed:
             raise RefusedError("sandbox and demo modes would replace the configured addresses; configure theirs instead")
+
+
+@lru_cache
+def _trust(cafile: str | None) -> ssl.SSLContext:
+    """Whom connections trust, read once: it takes longer than all the rest of making a client."""
+    return ssl.create_default_context(cafile=cafile)
 
 
 @contextmanager

@@ -74,7 +74,7 @@ async def test_4_3_a_lost_request_is_proven_absent_before_the_next_attempt_leave
 
 
 async def test_4_3_an_order_that_appears_after_an_honest_not_found_is_adopted(faulty: Faulty) -> None:
-    faulty.fault("late_order", late_ms=QUICK["window_ms"] + 200)
+    faulty.fault("late_order", late_ms=1200)
     async with faulty.house.executor():
         command = faulty.house.command(faulty.house.place())
         await faulty.house.reached(command, "unknown")
