@@ -540,14 +540,18 @@ class TradingVenue(Protocol):
         """Units of each asset, free and used together."""
         ...
 
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class ListeningVenue(TradingVenue, Protocol):
+    """A venue account that is also listened to. The stream is quicker than the reads; nothing depends on it."""
+
     async def listen(self, sink: NewsSink) -> None:
         """Hand on what the venue's stream says of the account's orders, dialled again for ever, until cancelled."""
         ...
 
     def hang_up(self, why: str) -> None:
         """Close the stream's connection; it is dialled and subscribed anew."""
-        ...
-
-    async def close(self) -> None:
-        """Close all connections."""
         ...

@@ -1,4 +1,4 @@
-"""The port TradingVenue over ccxt: the only code that can send an order.
+"""The ports TradingVenue and ListeningVenue over ccxt: the only code that can send an order.
 
 ccxt is used as it is: it builds, signs and sends; nothing of it retries, throttles or chooses a time. The timestamp of a
 request is the caller's, set for this call alone. A last permit is asked for when only the bytes are missing (`venue_request`).

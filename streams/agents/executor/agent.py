@@ -16,7 +16,7 @@ from streams.agents.executor.spool import Spool
 from streams.agents.executor.surroundings import Stamp, Surroundings
 from streams.agents.executor.tail import Tail
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
-from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, LeaseStore, Log, LogReader, TradingVenue, Verifier
+from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, LeaseStore, ListeningVenue, Log, LogReader, Verifier
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS
 
 log = logging.getLogger("trimtab.executor")
@@ -42,7 +42,7 @@ class Executor:
         log_: Log,
         readers: Callable[[], LogReader],
         leases: LeaseStore,
-        venues: Mapping[str, TradingVenue],
+        venues: Mapping[str, ListeningVenue],
         clock: Clock,
         verifier: Verifier,
         stamp: Stamp | None = None,
@@ -123,7 +123,7 @@ class Executor:
             owner.stop()
         await owner.run()
 
-    async def _connect(self, account: AccountConfig, venue: TradingVenue) -> bool:
+    async def _connect(self, account: AccountConfig, venue: ListeningVenue) -> bool:
         """Learn the markets and check the key, waiting for a venue that is away; False when stopped before."""
         silent = False
         while not self._stopped.is_set():
@@ -140,7 +140,7 @@ class Executor:
                 return True
         return False
 
-    async def _check_key(self, account: AccountConfig, venue: TradingVenue) -> None:
+    async def _check_key(self, account: AccountConfig, venue: ListeningVenue) -> None:
         where = f"accounts.{account.account}.trade"
         try:
             rights = await venue.rights()

@@ -12,7 +12,7 @@ from schemas.orders import OrderFilled
 from streams.agents.executor.inbox import Inbox
 from streams.domain.orders.outcome import OrderNews
 from streams.domain.orders.stimuli import OrderHeard
-from streams.ports import Clock, TradingVenue
+from streams.ports import Clock, ListeningVenue
 
 log = logging.getLogger("trimtab.executor")
 
@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 class Ear:
     """Follows the stream of one account during one tenure."""
 
-    def __init__(self, account: str, venue: TradingVenue, clock: Clock, inbox: Inbox, silence_ms: int) -> None:
+    def __init__(self, account: str, venue: ListeningVenue, clock: Clock, inbox: Inbox, silence_ms: int) -> None:
         self._account = account
         self._venue = venue
         self._clock = clock

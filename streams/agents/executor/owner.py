@@ -20,7 +20,7 @@ from streams.agents.executor.takeover import (
 )
 from streams.agents.executor.tenure import Tenure
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
-from streams.ports import Lease, LeaseUnreachableError, Point, TradingVenue
+from streams.ports import Lease, LeaseUnreachableError, ListeningVenue, Point
 
 log = logging.getLogger("trimtab.executor")
 
@@ -30,7 +30,7 @@ PARKED_S = 30.0
 class AccountOwner:
     """Owns one account whenever the lease allows it."""
 
-    def __init__(self, near: Surroundings, account: AccountConfig, venue: TradingVenue) -> None:
+    def __init__(self, near: Surroundings, account: AccountConfig, venue: ListeningVenue) -> None:
         self._near = near
         self._account = account
         self._venue = venue

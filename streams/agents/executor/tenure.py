@@ -64,7 +64,7 @@ from streams.domain.orders.stimuli import (
     Ticked,
     VenueTimeRead,
 )
-from streams.ports import LeaseUnreachableError, Point, PositionLostError, Record, TradingVenue, UntrustedError
+from streams.ports import LeaseUnreachableError, ListeningVenue, Point, PositionLostError, Record, UntrustedError
 from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
 
 log = logging.getLogger("trimtab.executor")
@@ -77,7 +77,7 @@ _VENUE_ERRORS = (UnreachableError, UnknownOutcomeError, RefusedError)
 class Tenure:
     """One account, owned under one epoch."""
 
-    def __init__(self, near: Surroundings, account: AccountConfig, venue: TradingVenue, claimed: Claim, inbox: Inbox) -> None:
+    def __init__(self, near: Surroundings, account: AccountConfig, venue: ListeningVenue, claimed: Claim, inbox: Inbox) -> None:
         self._near = near
         self._account = account
         self._venue = venue
