@@ -74,7 +74,8 @@ ROWS = (
     Row(
         "-1021",
         "its clock stepped: the request's timestamp lies outside the window",
-        "a definite no: REJECTED; the venue's time is read anew at once, and a step voids the lease until its next renewal",
+        "a definite no: REJECTED; the time is read anew at once, a step voids the lease until its next renewal, and more "
+        "than 500 ms between both clocks halt the account, clock_offset",
         "test_4_3_a_timestamp_outside_the_window_is_refused_and_the_time_is_read_anew",
         by="`/control/clock`",
     ),

@@ -53,8 +53,7 @@ EXECUTOR: dict[str, Cause] = {
     ),
     OVERFILL: Cause("an order was filled beyond its quantity", "compare the venue's trades with `trimtab ledger tail`"),
     FILL_OF_ABSENT_ORDER: Cause(
-        "a trade belongs to an attempt that had been refused or proven absent; it is booked, and the next attempt may have traded "
-        "too",
+        "a trade belongs to an attempt that was refused or proven absent; it is booked, and the next attempt may trade as well",
         "compare what was wanted with what traded; the venue broke its own rule of validity",
     ),
     REJECTED_BY_VENUE: Cause(

@@ -113,7 +113,7 @@ async def test_4_3_a_refusal_of_the_limiter_ends_the_command_and_silences_all_re
 
 async def test_4_3_a_timestamp_outside_the_window_is_refused_and_the_time_is_read_anew(faulty: Faulty) -> None:
     """-1021 is a definite no: bytes of an intent that was overtaken by the venue's clock are never taken."""
-    async with faulty.house.executor(time_every_ms=60_000):
+    async with faulty.house.executor(time_every_ms=60_000, clock_offset_ms_max=60_000):
         first = faulty.house.command(faulty.house.place())
         await faulty.house.ended(first, "closed")
         faulty.server.venue.clock.offset_ms = 5_000
