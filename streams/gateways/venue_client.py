@@ -119,7 +119,6 @@ def make_client(profile: VenueProfile, credentials: Credentials | None, pro: boo
             "fetchMargins": False,
             "fetchCurrencies": False,
             "adjustForTimeDifference": False,
-            "maxRetriesOnFailure": 0,
             "recvWindow": profile.read_window_ms,
             "fetchOpenOrders": {"warnWithoutSymbol": False},
             "createOrder": {"quoteOrderQty": False},

@@ -167,6 +167,15 @@ itself does not know what became of such a request."""
 
 # The id is in use: an earlier request with it did arrive, so this answer proves presence rather than absence.
 _PRESENT_TEXTS: Mapping[tuple[str, str], str] = {("binance", "-2010"): "duplicate order"}
+# Under codes that mean many things: the account itself may not trade, which no other order changes.
+_ACCOUNT_TEXTS: Mapping[str, tuple[str, ...]] = {
+    "binance": (
+        "this action is disabled on this account",
+        "this account may not place or cancel orders",
+        "rest api trading is not enabled",
+        "you don't have permission",
+    )
+}
 # "-2013 Order does not exist." means: not visible now. It is an answer to a query and never an outcome of an order.
 NOT_FOUND: Mapping[str, frozenset[str]] = {"binance": frozenset({"-2013"})}
 """Dialect to the codes by which a query says that it sees no such order."""
@@ -186,11 +195,13 @@ def judge(dialect: str, reply: VenueReply, symbol: str, client_order_id: str) ->
 
 
 def _judge_code(dialect: str, reply: VenueReply, code: str) -> Outcome:
-    consequence = REFUSALS[dialect].get(code)
+    consequence, text = REFUSALS[dialect].get(code), reply.text.lower()
     present = _PRESENT_TEXTS.get((dialect, code))
     refused_by_the_venue = reply.http_status is not None and 400 <= reply.http_status < 500
-    if consequence is None or not refused_by_the_venue or (present is not None and present in reply.text.lower()):
+    if consequence is None or not refused_by_the_venue or (present is not None and present in text):
         return Outcome(Proof.UNKNOWN, f"http {reply.http_status} code {code}")
+    if any(words in text for words in _ACCOUNT_TEXTS[dialect]):
+        consequence = Consequence.HALT
     return Outcome(Proof.REFUSED, code, consequence)
 
 
