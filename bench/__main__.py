@@ -13,7 +13,7 @@ from bench.report import Line, conditions, document, load
 from streams.domain.errors import TrimtabError
 from streams.local.server import LocalStackError
 
-NAMES = ("fold", "wire", "throughput", "journal", "start", "takeover")
+NAMES = ("fold", "wire", "orders", "throughput", "halt", "journal", "start", "recovery", "takeover")
 
 
 def main() -> int:

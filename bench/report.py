@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One measured thing. `details` are further figures of the same run; `not_shown` is what must not be read into it."""
+    """One measured thing. `details` are further figures of the same run; `not_shown` is what must not be read into it; `target`
+    is what we want it to be, printed beside it and never asserted."""
 
     name: str
     figure: str
@@ -25,17 +26,20 @@ class Line:
     limit: str
     not_shown: str
     details: tuple[str, ...] = ()
+    target: str = ""
 
     def text(self) -> str:
         """As the terminal shows it."""
         rows = [self.name, f"  measured        {self.figure}", f"  baseline        {self.baseline}"]
         rows += [f"                  {detail}" for detail in self.details]
+        rows += [f"  target          {self.target}"] * bool(self.target)
         return "\n".join([*rows, f"  what limits it  {self.limit}", f"  not shown       {self.not_shown}", ""])
 
     def markdown(self) -> str:
         """As the report shows it."""
         rows = [f"## {self.name}", "", f"- **measured** {self.figure}", f"- **baseline** {self.baseline}"]
         rows += [f"- {detail}" for detail in self.details]
+        rows += [f"- target: {self.target}"] * bool(self.target)
         return "\n".join([*rows, f"- **what limits it** {self.limit}", f"- **not shown** {self.not_shown}", ""])
 
 
@@ -58,7 +62,7 @@ def load() -> str:
 
 def document(facts: Sequence[str], lines: Sequence[Line], command: str) -> str:
     """The whole report."""
-    head = ["# Benchmarks", "", f"Printed by `{command}`. No line is a target.", ""]
+    head = ["# Benchmarks", "", f"Printed by `{command}`. A target is a wish beside a figure, never a verdict.", ""]
     return "\n".join([*head, *(f"- {fact}" for fact in facts), "", *(line.markdown() for line in lines)])
 
 
@@ -66,9 +70,14 @@ def quantiles(values: Sequence[float], unit: str = "ms") -> str:
     """p50 and p99, the extremes' largest, and how many."""
     if not values:
         return "nothing was measured"
+    p50, p99 = (quantile(values, part) for part in (0.5, 0.99))
+    return f"p50 {p50:.2f} {unit}, p99 {p99:.2f} {unit}, max {max(values):.2f} {unit} (n = {len(values)})"
+
+
+def quantile(values: Sequence[float], part: float) -> float:
+    """The value below which that part of them lies."""
     ordered = sorted(values)
-    p50, p99 = (ordered[min(len(ordered) - 1, int(len(ordered) * part))] for part in (0.5, 0.99))
-    return f"p50 {p50:.2f} {unit}, p99 {p99:.2f} {unit}, max {ordered[-1]:.2f} {unit} (n = {len(ordered)})"
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
 
 
 def spread(values: Sequence[float], unit: str = "s") -> str:

@@ -9,15 +9,18 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.relay import RELAY_TOPICS
 from streams.domain.errors import RefusedError, TrimtabError
 from streams.gateways import views
 from streams.gateways.kafka import KafkaLog
+from streams.gateways.kafka_admin import Floors, create_topics
 from streams.local.flow import ROLES, Flow, VenuePlan
 from streams.local.install import read_installed
 from streams.local.supervisor import Role
 from streams.ports import KafkaConnection
 from streams.topics import partitions_of
 
+FULL_SPEED = 300
 START_MS = 1_722_838_200_000  # 5 August 2024 06:10 UTC: an hour in which prices moved
 NOT_READY = {"waiting_opening", "no_targets", "no_rules", "no_price"}
 LIFTED = {"weight_1m_max": 100_000_000, "orders_10s_max": 10_000_000, "orders_1d_max": 100_000_000}
@@ -80,6 +83,21 @@ def flow(name: str, settings: str | Path, speed: int) -> Iterator[Flow]:
         yield made
 
 
+@contextmanager
+def full_flow(name: str, portfolios: int, shards: int) -> Iterator[Flow]:
+    """Everything started and every portfolio at rest; after `go` each decides anew as soon as its last plan has ended.
+
+    Their thresholds lie far below what a fast tape does. The topics of the bare relay are there too.
+    """
+    with flow(name, settings_text(portfolios, shards, threshold="0.0002", observe_every_ms=10_000), FULL_SPEED) as stack:
+        stack.start_servers()
+        stack.prepare()
+        asyncio.run(create_topics(connection(stack), RELAY_TOPICS, Floors(1, 1)))
+        start_roles(stack)
+        wait_ready(stack)
+        yield stack
+
+
 def say(line: str) -> None:
     """Progress goes to the error output, so that the figures can be kept apart."""
     print(f"{datetime.now(UTC):%H:%M:%S}  {line}", file=sys.stderr, flush=True)
@@ -89,6 +107,13 @@ def start_roles(flow: Flow, names: Sequence[str] = ROLES) -> None:
     """Some of the six roles under the flow's supervisor."""
     for name in names:
         add_process(flow, name, "streams", "run", name)
+
+
+def add_worker(flow: Flow, role: str, instance: str) -> str:
+    """One more worker of a role; the name under which the supervisor knows it."""
+    name = f"{role}-{instance}"
+    add_process(flow, name, "streams", "run", role, "--instance", instance)
+    return name
 
 
 def add_process(flow: Flow, name: str, module: str, *words: str) -> None:

@@ -1,4 +1,4 @@
-"""7.6: benchmarks run in their short form and print their lines, each with a baseline and its limits; no targets.
+"""6.4 and 7.6: benchmarks run in their short form and print their lines, each with a baseline and its limits.
 
 Each starts a whole installation, so `make test` runs two of them; the long form (`make crash-parts`) runs all.
 """
@@ -14,9 +14,15 @@ ROOT = Path(__file__).resolve().parents[3]
 LINES = {
     "fold": ["fold: market batches a CPU second, no decision", "fold: market batches a CPU second, with exact decisions"],
     "wire": ["decision to request on the wire"],
-    "throughput": ["orders a second, everything durable, budget lifted", "memory of each role"],
+    "orders": ["orders a second, the order path alone"],
+    "throughput": ["orders a second, the whole flow, everything durable, budget lifted", "memory of each role"],
+    "halt": ["halt to the last order"],
     "journal": ["the journal at 80 portfolios over 8 shards"],
-    "start": ["cold start to the first decision", "kill -9 to the first new output"],
+    "start": ["cold start to the first decision"],
+    "recovery": [
+        "kill -9 to the next new output",
+        "kill -9 of the executor to the proof of inherited orders of unknown fate",
+    ],
     "takeover": ["executor: start to the first request, by the length of the past"],
 }
 NAMES = tuple(LINES) if os.environ.get("TRIMTAB_TEST_LONG") == "1" else ("fold", "wire")
