@@ -4,6 +4,7 @@ Decimals travel as plain text, never as JSON numbers: a JSON number becomes a bi
 have equal text (no exponent, no trailing zeros, no minus zero), so that equal messages are equal bytes.
 """
 
+import re
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ COUNT_MAX = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 # A value that does not fit is refused, never rounded.
 _WIRE = Context(prec=INTEGER_DIGITS_MAX + FRACTION_DIGITS_MAX, traps=[Inexact, InvalidOperation, Overflow])
 _TEXT = r"^-?(0|[1-9][0-9]{0,19})(\.[0-9]{1,18})?$"
+_CANONICAL = re.compile(r"(0|-?[1-9][0-9]{0,19}|-?0(?=\.))(\.[0-9]{0,17}[1-9])?")
 
 
 def plain(value: Decimal) -> str:
@@ -35,6 +37,8 @@ def exact(value: Any) -> Decimal:
     Raises ValueError for anything else: JSON numbers, NaN, infinity, more than 20 integer or 18 fractional digits.
     """
     if isinstance(value, str):
+        if _CANONICAL.fullmatch(value):  # what our own writers write, and so nearly everything that is read
+            return Decimal(value)
         if len(value) > TEXT_MAX:
             raise ValueError("a decimal has at most 20 integer and 18 fractional digits")
         if not value.isascii() or "_" in value or value != value.strip():

@@ -179,10 +179,13 @@ class KafkaLog:
             consumer.assign([place])
             consumer.seek(place, offset_from)
             found: list[Record] = []
-            with _reaching(topic):
-                while await consumer.position(place) < offset_to:
-                    batches = await consumer.getmany(place, timeout_ms=200)
-                    found += [_record(raw, topic) for raw in batches.get(place, []) if raw.offset < offset_to]
+            try:
+                with _reaching(topic):
+                    while await consumer.position(place) < offset_to:
+                        batches = await consumer.getmany(place, timeout_ms=200)
+                        found += [_record(raw, topic) for raw in batches.get(place, []) if raw.offset < offset_to]
+            finally:
+                consumer.pause(place)  # else it asks for news of this partition 50 times a second, for ever
             return found
 
     async def close(self) -> None:

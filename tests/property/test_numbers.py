@@ -18,6 +18,7 @@ ticks = st.sampled_from([Decimal(text) for text in ("0.00001", "0.01", "0.5", "2
 @given(wire)
 def test_a_decimal_survives_the_wire_and_equal_values_have_equal_text(value: Decimal):
     assert exact(plain(value)) == value
+    assert repr(exact(plain(value))) == repr(exact(value))  # canonical text takes a shorter way to the same
     longer = f"{value:f}0" if "." in f"{value:f}" else f"{value:f}.0"
     assert len(longer) > 40 or plain(exact(longer)) == plain(value)
 

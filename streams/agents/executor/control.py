@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class HaltFile:
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / HALT_FILE
+        self._place = str(self._path)
 
     def stamp(self) -> tuple[int, int] | None:
         """What changes whenever the file does; None while there is none."""
@@ -42,6 +44,7 @@ class HaltFile:
     def reason(self, account: str, venue: str, portfolio: str | None) -> str | None:
         """Why nothing new may be sent for this account, or None."""
         try:
+            os.stat(self._place)  # asked at each step, mostly in vain: a stat that fails is cheaper than an open
             text = self._path.read_text(errors="replace")[:_FILE_CHARACTERS_MAX]
         except FileNotFoundError:
             return None
