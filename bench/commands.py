@@ -1,5 +1,6 @@
 """Commands as a portfolio agent would sign them, for benchmarks that drive an executor without one."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -8,14 +9,16 @@ from bench.stack import START_MS
 from schemas.codec import decode, encode
 from schemas.control import PortfolioCreated
 from schemas.envelope import Envelope
+from schemas.market import Ticker
 from schemas.orders import AccountOpened, PlaceOrder
 from streams.domain.ids import command_id, digest_id
 from streams.domain.numbers import price_down, price_up
 from streams.gateways.kafka import KafkaLog
 from streams.ports import Output, Signer
 from streams.simulator.tapes.tape import price_at
-from streams.topics import OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, partition_of, partitions_of
+from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, partition_of, partitions_of
 
+VENUE = "sim"
 UP, DOWN, TICK = Decimal("1.005"), Decimal("0.995"), Decimal("0.01")
 QUANTITIES = {"BTC/USDT": Decimal("0.001"), "ETH/USDT": Decimal("0.02")}
 
@@ -42,6 +45,27 @@ class Commands:
     def sign(self, output: Output) -> Output:
         """The record with its signature, as the portfolio agent appends it."""
         return self._signer.sign(output)
+
+
+async def quote(log: KafkaLog) -> None:
+    """Say both symbols' prices each second, for ever, as a feed would: an executor trades on none that is old."""
+    while True:
+        now_ms = time.time_ns() // 1_000_000
+        for symbol, quantity in QUANTITIES.items():
+            mid = price_at(symbol, START_MS)
+            ticker = Ticker(
+                venue=VENUE,
+                symbol=symbol,
+                bid_price_quote=price_down(mid - TICK, TICK),
+                bid_quantity_base=quantity,
+                ask_price_quote=price_up(mid + TICK, TICK),
+                ask_quantity_base=quantity,
+                received_at_ms=now_ms,
+                venue_sequence=now_ms,
+            )
+            headers = Envelope(digest_id("bench", symbol, str(now_ms)), ticker.ce_type(), f"feed/{VENUE}", now_ms).headers()
+            await log.append(Output(MARKET_TICKERS, f"{VENUE}:{symbol}".encode(), encode(ticker), headers))
+        await asyncio.sleep(1.0)
 
 
 async def incarnations(log: KafkaLog) -> dict[str, str]:
@@ -79,7 +103,7 @@ def orders(account: str, portfolio: str, incarnation: str) -> Iterator[PlaceOrde
                 "decision_number": number,
                 "ordinal": 0,
                 "account": account,
-                "venue": "sim",
+                "venue": VENUE,
                 "symbol": symbol,
                 "decided_at_ms": now_ms,
                 "admit_by_ms": now_ms + 10_000,

@@ -38,11 +38,11 @@ FLOWING_WITHIN_S = 60.0
 
 
 def measure(seconds: int) -> list[Line]:
-    """Halts for `seconds`, by control and by file in turn; one of each at least."""
+    """Halts for twice `seconds`, by control and by file in turn; one of each at least."""
     with full_flow("halt", PORTFOLIOS, SHARDS) as stack:
         stack.go()
-        say(f"halting for {seconds} s")
-        return [asyncio.run(_halts(stack, seconds))]
+        say(f"halting for {2 * seconds} s")
+        return [asyncio.run(_halts(stack, 2 * seconds))]
 
 
 class _Accepted:

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from bench.commands import Commands, incarnations, opened
+from bench.commands import Commands, incarnations, opened, quote
 from bench.processes import cpu_by_name, difference
 from bench.relay import RELAY_IN, RELAY_OUT, RELAY_TOPICS
 from bench.report import Line
@@ -28,7 +28,7 @@ from streams.topics import ORDERS_EVENTS, partitions_of
 
 ACCOUNTS, SHARDS = 20, 2
 IN_FLIGHT = 64
-WARM_UP_S = 3.0
+WARM_UP_S, QUOTED_S = 3.0, 1.0
 TARGET_PER_SECOND = 300
 ENDS = {kind.ce_type().encode() for kind in (OrderClosed, CommandNotAdmitted, CommandExpiredUnsent)}
 VALUE = b"x" * 700  # about what an event of an order weighs
@@ -102,7 +102,8 @@ async def _drive(stack: Flow, work: "_Ordered | _Relayed", seconds: float) -> _W
     reader = KafkaReader(connection(stack))
     async with open_log(stack) as log:
         await reader.assign({place: await log.end_offset(*place) for place in work.places})
-        following = await work.source(log)
+        following, quoting = await work.source(log), asyncio.create_task(quote(log))
+        await asyncio.sleep(QUOTED_S)
         window, waiting = _Window(), 0
         opens = time.monotonic() + min(WARM_UP_S, seconds)
         began, before, own = 0.0, dict[str, float](), 0.0
@@ -119,6 +120,7 @@ async def _drive(stack: Flow, work: "_Ordered | _Relayed", seconds: float) -> _W
         window.elapsed_s = time.monotonic() - began
         window.cpu_s = difference(before, cpu_by_name(stack.pids))
         window.driver_cpu_s = time.process_time() - own
+        quoting.cancel()
     await reader.close()
     return window
 

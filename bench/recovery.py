@@ -37,7 +37,7 @@ TOPICS = {
 }
 KILLED = ("feed", "sequencer", "portfolio", "executor", "ledger", "projector", "relay")
 KILLED_SHORT = ("executor", "relay")
-ROUND_S, ROUNDS_MAX = 20, 3
+ROUND_S, ROUNDS_MAX = 15, 3
 STILL_COMING_S = 0.3  # what a killed process had handed to the kernel may still arrive
 LIVE_S = 3.0
 BETWEEN_S = 3.0
@@ -51,7 +51,7 @@ _PROJECTED = "SELECT coalesce(sum(next_offset), 0)::bigint FROM ledger.projectio
 
 
 def measure(seconds: int) -> list[Line]:
-    """A round of kills with one worker and one with two for each 20 s of `seconds`, at most three; below, one of few."""
+    """A round of kills with one worker and one with two for each 15 s of `seconds`, at most three; below, one of few."""
     killed = KILLED if seconds >= ROUND_S else KILLED_SHORT
     rounds = max(1, min(ROUNDS_MAX, seconds // ROUND_S))
     with full_flow("recovery", PORTFOLIOS, SHARDS) as stack:

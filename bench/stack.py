@@ -37,6 +37,7 @@ min_insync_floor = 1
 [venues.sim]
 dialect = "binance"
 symbols = ["BTC/USDT", "ETH/USDT"]
+weight_per_minute = 100000000
 """
 _PORTFOLIO = """
 [accounts.a{n:04d}]

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Awaitable
 
-from bench.commands import Commands, incarnations, opened
+from bench.commands import Commands, incarnations, opened, quote
 from bench.relay import RELAY_IN, RELAY_TOPICS
 from bench.report import Line, quantile, quantiles
 from bench.stack import add_process, connection, flow, open_log, pause, settings_text
@@ -22,6 +22,7 @@ from streams.ports import Output
 EVERY_S = 0.05
 ACCOUNT, PORTFOLIO = "a0000", "p0000"
 RATIO_TARGET = 1.5
+QUOTED_S = 1.0
 STAGES = ("produced", "command_received", "intent_acked", "intent_read_back", "request_out", "replied")
 
 
@@ -94,6 +95,8 @@ async def _drive(stack: Flow, count: int) -> tuple[dict[str, int], dict[str, int
     async with open_log(stack) as log:
         incarnation = (await incarnations(log))[PORTFOLIO]
         commands = Commands(ACCOUNT, PORTFOLIO, incarnation, stack.signer(KeyPurpose.COMMANDS), 1)
+        quoting = asyncio.create_task(quote(log))
+        await asyncio.sleep(QUOTED_S)
         due, acks = time.monotonic(), list[Awaitable[int]]()
         for _ in range(count):
             identity, command = commands.next()
@@ -105,6 +108,7 @@ async def _drive(stack: Flow, count: int) -> tuple[dict[str, int], dict[str, int
             due = await _at(due + EVERY_S / 2)
         for ack in acks:
             await ack
+        quoting.cancel()
     return produced, relayed
 
 
