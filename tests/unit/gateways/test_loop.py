@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import socket
+from pathlib import Path
 
 from streams.gateways.loop import run_loop
 
@@ -37,6 +38,19 @@ def test_a_descriptor_of_a_connection_that_was_given_up_belongs_to_who_gets_it_n
                 other.close()
 
     run_loop(story())
+
+
+def what_is_open() -> list[str]:
+    return [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+
+
+def test_a_loop_watches_without_io_uring() -> None:
+    async def story() -> list[str]:
+        return what_is_open()
+
+    opened = run_loop(story())
+    assert any("eventpoll" in kind for kind in opened)
+    assert not [kind for kind in opened if "io_uring" in kind]
 
 
 def test_a_connection_that_comes_to_pass_carries_bytes() -> None:
