@@ -52,13 +52,20 @@ class PostgresPauses:
     async def _ask(self, statement: bytes, values: dict[str, Any]) -> int:
         try:
             async with asyncio.timeout(self._call_ms_max / 1000), self._turn:
-                if self._connection is None:
-                    self._connection = await connect_warm(self._dsn, name="pauses", statement_timeout_ms=self._call_ms_max)
-                row = await (await self._connection.execute(statement, values)).fetchone()
+                return await self._ask_in_turn(statement, values)
         except (TimeoutError, psycopg.Error) as error:
+            raise UnreachableError(f"database: {type(error).__name__}: {error}") from error
+
+    async def _ask_in_turn(self, statement: bytes, values: dict[str, Any]) -> int:
+        """Whoever has the turn, and nobody else, closes a connection that failed him: the loop watches it for him."""
+        try:
+            if self._connection is None:
+                self._connection = await connect_warm(self._dsn, name="pauses", statement_timeout_ms=self._call_ms_max)
+            row = await (await self._connection.execute(statement, values)).fetchone()
+        except BaseException:
             broken, self._connection = self._connection, None
             if broken is not None:
                 with contextlib.suppress(psycopg.Error):
                     await broken.close()
-            raise UnreachableError(f"database: {type(error).__name__}: {error}") from error
+            raise
         return int(row[0]) if row is not None else 0
