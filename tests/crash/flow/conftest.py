@@ -19,8 +19,12 @@ def story(stack_dir: Path) -> Iterator[Story]:
     client = logging.getLogger("aiokafka")
     level = client.level
     client.setLevel(logging.CRITICAL)
-    story = tell(stack_dir / "crash-flow", lambda line: log.info("%s", line))
-    if ROUNDS:
-        report("crash", f"The whole stack struck {ROUNDS} times, {PORTFOLIOS.count} portfolios", *parts(story))
+    story = Story()
+    try:
+        tell(stack_dir / "crash-flow", lambda line: log.info("%s", line), story)
+    finally:
+        if ROUNDS:
+            title = f"The whole stack struck {len(story.rounds)} times of {ROUNDS}, {PORTFOLIOS.count} portfolios"
+            report("crash", title, *parts(story))
     yield story
     client.setLevel(level)

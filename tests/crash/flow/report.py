@@ -30,7 +30,7 @@ def _sums(story: Story) -> str:
         "rounds": len(rounds),
         "pauses": sum(struck.kind == "pause" for struck in rounds),
         "orders accepted by the venue in the rounds": sum(struck.accepted_between for struck in rounds),
-        "fewest orders accepted between two faults": min(struck.accepted_between for struck in rounds),
+        "fewest orders accepted between two faults": min((struck.accepted_between for struck in rounds), default=0),
         "orders accepted by the venue in the whole run": told.accepted,
         "duplicates by the venue's own journal": told.twice,
         "losses (commands without exactly one end, trades that only the books or only the venue have)": told.lost,

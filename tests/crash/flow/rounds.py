@@ -23,8 +23,8 @@ PAUSE_S = 8.0
 AWAY_S = 3.0
 """How long a killed server stays away; a killed broker needs some seconds more to serve again."""
 BETWEEN = 5
-"""Orders that the venue accepts between two faults."""
-GUARD_S = 180.0
+"""Orders that the venue accepts between two faults, at least."""
+GUARD_S = 600.0
 """A hang guard for each wait; on a machine with nothing else to do each takes seconds."""
 LEASED = ("executor", "sequencer")
 
@@ -88,20 +88,24 @@ class Recovery:
 
 
 class Rounds:
-    """Plays faults on a flow under load. `points` is where the executors' crash points are armed."""
+    """Plays faults on a flow under load. `points` is where the executors' crash points are armed; `between` is how many orders
+    have to be accepted from one fault to the next."""
 
-    def __init__(self, flow: Flow, witness: Witness, doors: Doors, points: Path, chance: random.Random) -> None:
+    def __init__(
+        self, flow: Flow, witness: Witness, doors: Doors, points: Path, chance: random.Random, between: int = BETWEEN
+    ) -> None:
         self._flow = flow
         self._seen = witness
         self._doors = doors
         self._points = points
         self._chance = chance
+        self._between = between
         self._accepted_before = len(witness.accepted())
 
     def play(self, fault: Fault) -> Struck:
         """One round. Raises LocalStackError when something does not come to pass in time."""
         seen = self._seen
-        self._wait_accepted(self._accepted_before + BETWEEN, "too few orders were accepted since the fault before")
+        self._wait_accepted(self._accepted_before + self._between, "too few orders were accepted since the fault before")
         worker = self._choose(fault)
         kind = fault.kind.value
         if fault.kind is Kind.TURN:
@@ -116,7 +120,7 @@ class Rounds:
 
     def settle(self) -> None:
         """Orders flow after the last round, too."""
-        self._wait_accepted(self._accepted_before + BETWEEN, "orders do not flow after the last fault")
+        self._wait_accepted(self._accepted_before + self._between, "orders do not flow after the last fault")
 
     # The moment
 

@@ -52,6 +52,10 @@ ORDER_MS = 300
 VENUE_FAULTS = ("reply_lost", "late_order", "request_lost")
 EACH_FAULT = 2
 RATE_PER_S = 1.0
+TELLING = {"PYTHONFAULTHANDLER": "1"}
+"""A process that the machine ends, and not we, says where it was."""
+LOADED = 85
+"""Orders between two faults of a long run: 120 rounds then have ten thousand."""
 
 NOT_READY = {"waiting_opening", "no_targets", "no_rules", "no_price"}
 ENDED = {"filled", "canceled", "expired", "rejected", "not_admitted", "expired_unsent", "cancel_ended"}
@@ -95,13 +99,13 @@ class Story:
     deaths: list[str] = field(default_factory=list)
 
 
-def tell(directory: Path, say: Callable[[str], None]) -> Story:
-    """Live through the whole run. Raises LocalStackError when something does not come to pass in time."""
+def tell(directory: Path, say: Callable[[str], None], story: Story) -> Story:
+    """Live through the whole run; `story` fills on the way. Raises LocalStackError when something does not come to pass in
+    time."""
     directory.mkdir(parents=True, exist_ok=True)
     settings_file = PORTFOLIOS.write(directory / "crash.toml")
     plan = VenuePlan(CALM_MS, latency_ms={"order": ORDER_MS}, limits={"weight_1m_max": 1_000_000, "orders_10s_max": 100_000})
     workers = [worker for role in ROLES for worker in (role, second(role))]
-    story = Story()
 
     def hear(line: str) -> None:
         if " ended with status " in line:
@@ -110,7 +114,7 @@ def tell(directory: Path, say: Callable[[str], None]) -> Story:
 
     with (
         closing(Doors(workers)) as doors,
-        Flow(directory / "flow", settings_file, plan, fsync=False, doors=doors.ports, say=hear) as flow,
+        Flow(directory / "flow", settings_file, plan, fsync=False, doors=doors.ports, environment=TELLING, say=hear) as flow,
         closing(_Teller(flow, doors, say, story)) as teller,
     ):
         teller.tell()
@@ -189,7 +193,8 @@ class _Teller:
     def _play(self) -> None:
         chance, began = random.Random(SEED), time.monotonic()
         faults = draw(ROUNDS, chance) if ROUNDS else kill_everything()
-        rounds = Rounds(self._flow, self._seen, self._doors, self._points, chance)
+        between = LOADED if ROUNDS else BETWEEN
+        rounds = Rounds(self._flow, self._seen, self._doors, self._points, chance, between)
         for number, fault in enumerate(faults, 1):
             struck = rounds.play(fault)
             self._story.rounds.append(struck)
@@ -311,7 +316,7 @@ def main() -> None:
         sys.stdout.write(f"{time.monotonic() - began:6.1f}  {line}\n")
         sys.stdout.flush()
 
-    story = tell(Path(sys.argv[1]), say)
+    story = tell(Path(sys.argv[1]), say, Story())
     say(story.verified)
     for status in story.statuses:
         say(str(status))
