@@ -12,6 +12,7 @@ import json
 import secrets
 import time
 from collections.abc import Awaitable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 import psycopg
@@ -69,6 +70,8 @@ ACCOUNT, PORTFOLIO = "a0000", "p0000"
 SYMBOL, QUANTITY, TICK = "BTC/USDT", Decimal("0.001"), Decimal("0.01")
 MID = price_at(SYMBOL, START_MS)
 PRICE = price_up(MID * Decimal("1.005"), TICK)
+FIRST = command_id(digest_id("bench", "past", "0"), 0)
+VENUE_ORDER_ID = "9000000000000000"
 CLOCK = SystemClock()
 
 
@@ -154,7 +157,7 @@ class _Past:
             "venue_time_ms": now_ms,
         }
         started = OwnerStarted(account=ACCOUNT, epoch=self._epoch, at_ms=now_ms, owner="bench")
-        await self._append(iter([started, AccountOpened.model_validate(opening)]))
+        await self._append(event_output(event)[1] for event in (started, AccountOpened.model_validate(opening)))
 
     async def end(self) -> int:
         """Where the account's events go on."""
@@ -245,17 +248,31 @@ class _Past:
         told = await self.events(since, await self.end())
         return {event.command_id for event in told if isinstance(event, OrderClosed)}
 
-    async def _append(self, events: Iterator[ExecutionEvent]) -> None:
-        while batch := list(itertools.islice(events, WAITING_MAX)):
-            acks: list[Awaitable[int]] = [self._log.append_nowait(event_output(event)[1]) for event in batch]
+    async def _append(self, outputs: Iterator[Output]) -> None:
+        while batch := list(itertools.islice(outputs, WAITING_MAX)):
+            acks: list[Awaitable[int]] = [self._log.append_nowait(output) for output in batch]
             for ack in acks:
                 await ack
 
-    def _lives(self, count: int) -> Iterator[ExecutionEvent]:
-        """Orders that the venue took and that expired unfilled."""
+    def _lives(self, count: int) -> Iterator[Output]:
+        """Orders that the venue took and that expired unfilled: one is encoded, the others are its bytes under other ids."""
+        first = [event_output(event)[1] for event in _life(self._incarnation, self._epoch)]
         for _ in range(count):
             self._decisions += 1
-            yield from _life(self._incarnation, self._epoch, self._decisions)
+            command = command_id(digest_id("bench", "past", str(self._decisions)), 0)
+            changes = {
+                FIRST: command,
+                client_order_id(FIRST, 1): client_order_id(command, 1),
+                '"decision_number":0': f'"decision_number":{self._decisions}',
+                VENUE_ORDER_ID: f"9{self._decisions:015}",
+            }
+            for number, output in enumerate(first):
+                value = output.value
+                for old, new in changes.items():
+                    value = value.replace(old.encode(), new.encode())
+                ce_id = digest_id("bench", command, str(number)).encode()
+                headers = tuple((name, ce_id if name == "ce_id" else text) for name, text in output.headers)
+                yield replace(output, value=value, headers=headers)
 
 
 def _output(topic: str, key: str, message: Message) -> Output:
@@ -264,22 +281,22 @@ def _output(topic: str, key: str, message: Message) -> Output:
     return Output(topic, key.encode(), value, envelope.headers())
 
 
-def _life(incarnation: str, epoch: int, decision: int) -> Iterator[ExecutionEvent]:
-    now_ms, command = CLOCK.wall_ms(), command_id(digest_id("bench", "past", str(decision)), 0)
+def _life(incarnation: str, epoch: int) -> Iterator[ExecutionEvent]:
+    now_ms = CLOCK.wall_ms()
     about = {
         "account": ACCOUNT,
         "epoch": epoch,
         "at_ms": now_ms,
         "portfolio": PORTFOLIO,
         "symbol": SYMBOL,
-        "command_id": command,
+        "command_id": FIRST,
     }
-    attempt = about | {"attempt": 1, "client_order_id": client_order_id(command, 1)}
+    attempt = about | {"attempt": 1, "client_order_id": client_order_id(FIRST, 1)}
     yield CommandAdmitted.model_construct(
         **about,
         command_type=PlaceOrder.TYPE,
         incarnation=incarnation,
-        decision_number=decision,
+        decision_number=0,
         ordinal=0,
         side=Side.BUY,
         quantity_base=QUANTITY,
@@ -298,7 +315,7 @@ def _life(incarnation: str, epoch: int, decision: int) -> Iterator[ExecutionEven
         timestamp_ms=now_ms,
         window_ms=2000,
     )
-    yield OrderAccepted.model_construct(**attempt, venue_order_id=f"9{decision:015}", venue_time_ms=now_ms)
+    yield OrderAccepted.model_construct(**attempt, venue_order_id=VENUE_ORDER_ID, venue_time_ms=now_ms)
     yield OrderClosed.model_construct(
         **attempt, closed_as=ClosedAs.EXPIRED, filled_base=Decimal(0), filled_quote=Decimal(0), venue_time_ms=now_ms
     )
