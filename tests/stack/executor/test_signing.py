@@ -24,7 +24,7 @@ from streams.topics import ORDERS_COMMANDS, partition_of
 from tests.stack.executor.installation import CLOCK, ENVIRONMENT, HOUR_MS, Installation, opened, until
 
 OVERLAP_S = 15
-EVERY_S = 0.05
+EVERY_S = 0.1
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -112,7 +112,9 @@ async def test_2_3_given_two_rotations_under_load_then_every_command_is_done_onc
 
         async def load() -> None:
             while not stopping.is_set():
-                commands.append(await installation.command(installation.place()))
+                now = CLOCK.wall_ms()
+                patient = {"admit_by_ms": now + 60_000, "expires_at_ms": now + 120_000, "input_age_ms_max": 60_000}
+                commands.append(await installation.command(installation.place(**patient)))
                 await asyncio.sleep(EVERY_S)
 
         async def under_key(count: int) -> None:
@@ -123,7 +125,7 @@ async def test_2_3_given_two_rotations_under_load_then_every_command_is_done_onc
 
             await until(signed)
             given = len(commands)
-            await until(lambda: _true(len(commands) > given + 10))
+            await until(lambda: _true(len(commands) > given + 5))
 
         async with asyncio.TaskGroup() as group:
             group.create_task(load())
