@@ -221,7 +221,7 @@ class Lane(Installation):
             hand = Hand(self, name, wires, self._without)
             await hand.start()
             self.hands.append(hand)
-        await until(lambda: self.events(kind=AccountOpened), 60)
+        await until(lambda: self.events(kind=AccountOpened), 180)
 
     async def close(self) -> None:
         for hand in self.hands:
