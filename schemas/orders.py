@@ -382,6 +382,7 @@ class EndedOrder(Part):
     side: Side | None = None
     trade_ids: tuple[Text, ...] = ()
     filled_base: Holding = Decimal(0)
+    ended_at_ms: Count = 0
 
 
 class OpenFlow(Part):
@@ -396,7 +397,8 @@ class ExecutorCheckpoint(ExecutionEvent):
 
     `totals` is what the account should hold by its opening, fills and flows; `turnover_quote` what it traded in each minute of
     the last day, by the minute's start in UTC milliseconds; `flows_seen` the venue time of each flow of the last weeks; up to
-    `reconciled_ms` (venue time) the account's own trades were compared with the books.
+    `reconciled_ms` (venue time) the account's own trades were compared with the books. Orders that ended after `forgotten_ms`
+    are all among `ended`.
     """
 
     TYPE: ClassVar[str] = "orders.executor-checkpoint"
@@ -408,6 +410,7 @@ class ExecutorCheckpoint(ExecutionEvent):
     halts: dict[Id, Text] = {}
     opened_at_ms: Count = 0
     reconciled_ms: Count = 0
+    forgotten_ms: Count = 0
     ended: tuple[EndedOrder, ...] = ()
     flows_open: dict[Text, OpenFlow] = {}
     flows_seen: dict[Text, TimeMs] = {}

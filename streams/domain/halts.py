@@ -13,6 +13,7 @@ UNKNOWN_CLIENT_ORDER_ID = "unknown_client_order_id"
 ORDER_MISMATCH = "order_mismatch"
 OVERFILL = "overfill"
 FILL_OF_ABSENT_ORDER = "fill_of_absent_order"
+FILL_NOWHERE = "fill_unplaced"
 REJECTED_BY_VENUE = "rejected_repeatedly"
 KEY_REFUSED = "key_refused"
 PERMISSION_CHANGE = "permission_change"
@@ -55,6 +56,10 @@ EXECUTOR: dict[str, Cause] = {
     FILL_OF_ABSENT_ORDER: Cause(
         "a trade belongs to an attempt that was refused or proven absent; it is booked, and the next attempt may trade as well",
         "compare what was wanted with what traded; the venue broke its own rule of validity",
+    ),
+    FILL_NOWHERE: Cause(
+        "a trade is of an order with an id of ours that nobody remembers: it ended over 48 hours ago, or was never ours",
+        "compare the venue's trades with the books; the trade is posted nowhere, so that the totals differ by it",
     ),
     REJECTED_BY_VENUE: Cause(
         "the venue refused three orders with the same code within a minute", "the code says why: funds, filters, rights"

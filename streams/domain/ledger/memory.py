@@ -14,9 +14,7 @@ from schemas.orders import AttemptEvent, CancelIntended, CommandAdmitted, Comman
 from schemas.values import plain
 from streams.domain.errors import InvariantError
 from streams.domain.numbers import MONEY
-from streams.domain.orders.lifecycle import Happened, advance
-
-REMEMBERED_MS = 48 * 3_600_000
+from streams.domain.orders.lifecycle import REMEMBERED_MS, Happened, advance
 
 _ZERO = Decimal(0)
 

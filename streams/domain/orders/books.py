@@ -106,6 +106,7 @@ class Ended:
     side: Side | None = None
     trade_ids: frozenset[str] = frozenset()
     filled_base: Decimal = Decimal(0)
+    ended_at_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ class Books:
     `totals` is what it should hold: the opening, plus fills and flows, less fees. `opened_at_ms` is the venue's time of the
     opening: what flowed before is part of it. `flows_open` are (asset, signed amount) of flows that nobody has classified;
     `flows_seen` holds the venue's time of each flow of the last weeks, and of each announcement that explained one. Up to
-    `reconciled_ms` the account's trades were compared with the books: it lasts by checkpoints alone.
+    `reconciled_ms` the account's trades were compared with the books: it lasts by checkpoints alone. Every order that ended
+    after `forgotten_ms` is among `ended`.
     """
 
     account: str
@@ -123,6 +125,7 @@ class Books:
     opened: bool = False
     opened_at_ms: int = 0
     reconciled_ms: int = 0
+    forgotten_ms: int = 0
     flows_open: Mapping[str, tuple[str, Decimal]] = field(default_factory=dict)
     flows_seen: Mapping[str, int] = field(default_factory=dict)
     orders: Mapping[str, Order] = field(default_factory=dict)
@@ -243,21 +246,24 @@ def _progressed(books: Books, event: CommandEvent) -> Books:
     if isinstance(event, OrderFilled):
         if books.has_trade(event.command_id, event.client_order_id, event.trade_id):
             return books
+        ended = books.ended.get(event.client_order_id)
+        if ended is not None and ended.command_id == event.command_id:
+            return _filled_late(_booked(books, event), event)
+        if event.command_id not in books.orders:
+            return books  # it belongs to nothing that anybody remembers: posted nowhere, and the account halts
         books = _booked(books, event)
-        if event.client_order_id in books.ended:
-            return _filled_late(books, event)
     order = books.orders.get(event.command_id)
     if order is None:
-        return _after_the_end(books, event)
+        raise InvariantError(f"account {books.account}: {event.TYPE} for command {event.command_id}, which is not open")
     if order.own_cause and isinstance(event, CancelIntended) and _is_repeat(order.intent, event):
         return books  # published again from what its machine had kept
     changed = _order_after(order, event)
     if isinstance(event, OrderIntended | CancelIntended):
         _next_attempt(order, event)
     if changed.state not in TERMINAL:
-        return replace(books, orders={**books.orders, order.command_id: changed}, ended=_with_ended(books, changed, event))
+        return _with_ended(replace(books, orders={**books.orders, order.command_id: changed}), changed, event)
     remaining = {command_id: other for command_id, other in books.orders.items() if command_id != order.command_id}
-    return replace(books, orders=remaining, ended=_with_ended(books, changed, event))
+    return _with_ended(replace(books, orders=remaining), changed, event)
 
 
 def _order_after(order: Order, event: CommandEvent) -> Order:
@@ -309,13 +315,6 @@ def _booked(books: Books, event: OrderFilled) -> Books:
     return replace(books, totals=totals, turnover=booked(books.turnover, event.venue_time_ms, event.quote_amount))
 
 
-def _after_the_end(books: Books, event: CommandEvent) -> Books:
-    """A fill may come after the end, and is booked; anything else about a command that nobody knows breaks the log."""
-    if not isinstance(event, OrderFilled):
-        raise InvariantError(f"account {books.account}: {event.TYPE} for command {event.command_id}, which is not open")
-    return books
-
-
 def _filled_late(books: Books, event: OrderFilled) -> Books:
     """A fill of an attempt that is over: it belongs to that one alone, whatever its command does by now."""
     ended = books.ended[event.client_order_id]
@@ -327,12 +326,12 @@ def _filled_late(books: Books, event: OrderFilled) -> Books:
     return replace(books, ended={**books.ended, event.client_order_id: late})
 
 
-def _with_ended(books: Books, order: Order, event: CommandEvent) -> Mapping[str, Ended]:
+def _with_ended(books: Books, order: Order, event: CommandEvent) -> Books:
     """Remember the ids of an attempt that is over: of an ended order, and of an attempt that was unsent or absent."""
     intent = order.intent
     over = order.state in TERMINAL or order.state is OrderState.ABSENT
     if intent is None or order.is_cancel or not over or isinstance(event, OrderFilled):
-        return books.ended
+        return books
     filled = event.filled_base if isinstance(event, OrderClosed) else order.filled_base
     ended = Ended(
         command_id=order.command_id,
@@ -344,6 +343,16 @@ def _with_ended(books: Books, order: Order, event: CommandEvent) -> Mapping[str,
         side=intent.side,
         trade_ids=frozenset(order.traded),
         filled_base=filled,
+        ended_at_ms=event.at_ms,
     )
     kept = {**books.ended, intent.client_order_id: ended}
-    return kept if len(kept) <= 2 * ENDED_MAX else dict(list(kept.items())[-ENDED_MAX:])
+    if len(kept) <= 2 * ENDED_MAX:
+        return replace(books, ended=kept)
+    newest = dict(list(kept.items())[-ENDED_MAX:])
+    return replace(books, ended=newest, forgotten_ms=forgotten_ms(books, newest))
+
+
+def forgotten_ms(books: Books, kept: Mapping[str, Ended]) -> int:
+    """Until when orders ended that are remembered no more, if of `books.ended` only `kept` remain."""
+    dropped = (order.ended_at_ms for name, order in books.ended.items() if name not in kept)
+    return max(books.forgotten_ms, *dropped, 0)

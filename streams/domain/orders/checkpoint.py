@@ -11,7 +11,7 @@ from schemas.codec import encode
 from schemas.ledger import OrderState
 from schemas.orders import EndedOrder, ExecutorCheckpoint, OpenCommand, OpenFlow
 from streams.domain.errors import InvariantError
-from streams.domain.orders.books import Books, Ended, Order
+from streams.domain.orders.books import Books, Ended, Order, forgotten_ms
 
 _ORDER = TypeAdapter(Order)
 ENDED_KEPT = 500
@@ -40,6 +40,7 @@ def checkpoint(books: Books, owner: str, at_ms: int, events_next_offset: int) ->
         ended=tuple(_ended(order) for order in list(books.ended.values())[-ENDED_KEPT:] if order.command_id),
         opened_at_ms=books.opened_at_ms,
         reconciled_ms=books.reconciled_ms,
+        forgotten_ms=forgotten_ms(books, dict(list(books.ended.items())[-ENDED_KEPT:])),
         flows_open={flow_id: OpenFlow(asset=asset, amount=amount) for flow_id, (asset, amount) in books.flows_open.items()},
         flows_seen=dict(books.flows_seen),
         answered=dict(books.answered),
@@ -69,6 +70,7 @@ def restore(message: ExecutorCheckpoint) -> Books:
         opened=message.opened,
         opened_at_ms=message.opened_at_ms,
         reconciled_ms=message.reconciled_ms,
+        forgotten_ms=message.forgotten_ms,
         flows_open={flow_id: (flow.asset, flow.amount) for flow_id, flow in message.flows_open.items()},
         flows_seen=dict(message.flows_seen),
         orders=orders,
@@ -104,6 +106,7 @@ def _ended(order: Ended) -> EndedOrder:
         side=order.side,
         trade_ids=tuple(sorted(order.trade_ids)),
         filled_base=order.filled_base,
+        ended_at_ms=order.ended_at_ms,
     )
 
 
@@ -118,6 +121,7 @@ def _remembered(order: EndedOrder) -> Ended:
         order.side,
         frozenset(order.trade_ids),
         order.filled_base,
+        order.ended_at_ms,
     )
 
 

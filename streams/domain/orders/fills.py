@@ -6,7 +6,9 @@ the proof: it is booked as well, for the money moved, and the account halts.
 
 from schemas.orders import OrderFilled
 from streams.domain import halts
+from streams.domain.ids import digest_id
 from streams.domain.orders.books import Ended, Order
+from streams.domain.orders.lifecycle import REMEMBERED_MS
 from streams.domain.orders.outcome import TradeView
 from streams.domain.orders.stimuli import Remark
 from streams.domain.orders.turn import Turn
@@ -27,9 +29,16 @@ def take(turn: Turn, order: Order, trades: tuple[TradeView, ...]) -> None:
 
 
 def take_late(turn: Turn, ended: Ended, trade: TradeView) -> None:
-    """Book a trade of an attempt that is over, once."""
+    """Book a trade of an attempt that is over, once; so long after its end that it is forgotten, it belongs nowhere."""
     if trade.trade_id in ended.trade_ids or trade.symbol != ended.symbol:
         return
+    if turn.now.wall_ms - ended.ended_at_ms > REMEMBERED_MS:
+        take_nowhere(turn, ended.client_order_id, trade)
+    else:
+        _take_late(turn, ended, trade)
+
+
+def _take_late(turn: Turn, ended: Ended, trade: TradeView) -> None:
     about = turn.common() | {
         "portfolio": ended.portfolio,
         "command_id": ended.command_id,
@@ -42,6 +51,20 @@ def take_late(turn: Turn, ended: Ended, trade: TradeView) -> None:
     if ended.venue_order_id is None:
         detail = f"trade {trade.trade_id} of {ended.client_order_id}, which was proven not to stand at the venue"
         turn.halt(ended.portfolio, halts.FILL_OF_ABSENT_ORDER, detail, ended.client_order_id)
+
+
+def take_nowhere(turn: Turn, client_order_id: str, trade: TradeView) -> None:
+    """State a trade of an order with an id of ours that nobody remembers, once, as the fill of a command that never was: no
+    books post it, and the account halts."""
+    authority = turn.state.authority
+    if turn.was_lifted(halts.FILL_NOWHERE, trade.trade_id) or authority is None or authority.portfolio is None:
+        return
+    known = len(turn.books.halts)
+    turn.halt_own(halts.FILL_NOWHERE, f"trade {trade.trade_id} of {client_order_id}", trade.trade_id)
+    if len(turn.books.halts) > known:
+        nobody = digest_id("unplaced", turn.books.account, client_order_id)
+        about = {"portfolio": authority.portfolio, "command_id": nobody, "symbol": trade.symbol, "attempt": 1}
+        _book(turn, turn.common() | about | {"client_order_id": client_order_id}, trade)
 
 
 def mismatch(order: Order, trade: TradeView) -> str | None:

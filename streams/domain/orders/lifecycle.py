@@ -30,6 +30,9 @@ from schemas.orders import (
 )
 from streams.domain.errors import InvariantError
 
+REMEMBERED_MS = 48 * 3_600_000
+"""How long after its end a command finds its late fills. One that comes later is posted nowhere, and the account halts."""
+
 
 class Happened(StrEnum):
     """What can happen to a command: one word for each event, the end at the venue told apart by how it ended."""

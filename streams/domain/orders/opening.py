@@ -12,6 +12,8 @@ from streams.domain.orders.turn import Turn
 
 OUR_CLIENT_ID = re.compile(r"[a-z2-7]{26}")
 """What our client order ids look like: base32 of 128 bits."""
+FORGOTTEN_MARGIN_MS = 2000
+"""The end of an order is known by our clock, a trade by the venue's."""
 
 
 def snapshot_read(turn: Turn, event: SnapshotRead) -> None:
@@ -81,8 +83,8 @@ def _check_open_orders(turn: Turn, snapshot: Snapshot) -> None:
 def _check_trade(turn: Turn, snapshot: Snapshot, trade: TradeView) -> None:
     """A trade of an order of ours that is not booked yet is booked, late or not; one made by hand is a flow.
 
-    What the venue does not explain yet, or explains by an id in our format that is forgotten here, is left to later looks and
-    to the comparison of totals: taking it for a flow could count money twice.
+    What the venue does not explain yet is left to later looks and to the comparison of totals: taking it for a flow could count
+    money twice.
     """
     for order in turn.books.orders.values():
         if order.venue_order_id == trade.venue_order_id and not order.is_cancel:
@@ -96,7 +98,16 @@ def _check_trade(turn: Turn, snapshot: Snapshot, trade: TradeView) -> None:
     if (ended := turn.books.ended.get(client_order_id)) is not None and ended.command_id:
         return fills.take_late(turn, ended, trade)
     if OUR_CLIENT_ID.fullmatch(client_order_id):
-        return None
+        return _check_forgotten(turn, client_order_id, trade)
     for flow in flows.of_trade(trade):
         flows.observe(turn, flow)
     return None
+
+
+def _check_forgotten(turn: Turn, client_order_id: str, trade: TradeView) -> None:
+    """A trade under an id in our format. It may have been booked to an order that is forgotten here, and is left alone; else it
+    came after its order's end, or is of no order of ours: it belongs nowhere."""
+    books = turn.books
+    maybe_booked = trade.venue_time_ms <= books.forgotten_ms + FORGOTTEN_MARGIN_MS
+    if not maybe_booked and trade.venue_time_ms >= books.opened_at_ms and not books.knows(client_order_id):
+        fills.take_nowhere(turn, client_order_id, trade)

@@ -1,10 +1,16 @@
 """1.3: fills are facts, unique by the venue's trade id, whichever way and in whichever order they come."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from schemas.orders import AccountHalted, OrderClosed, OrderFilled, OrderIntended, Side
+from schemas.ledger import EntryKind
+from schemas.orders import AccountHalted, OrderClosed, OrderFilled, OrderIntended, OwnerStarted, Side
+from streams.domain.ids import client_order_id, digest_id
+from streams.domain.ledger.books import Books as LedgerBooks
+from streams.domain.orders.books import ENDED_MAX, Books
+from streams.domain.orders.checkpoint import ENDED_KEPT, checkpoint, restore
 from streams.domain.orders.outcome import Failure, OrderNews, Standing, TradeView, VenueReply
 from streams.domain.orders.stimuli import LookUp, OrderHeard, SendOrder
 from tests.unit.orders.desk import WALL_MS, Desk, cancel, desk, place, trade, view
@@ -187,3 +193,82 @@ def test_1_3_news_of_nobody_are_nothing() -> None:
     hear(table, "z" * 26, trade("1"))
     hear(table, "by-hand", None, ended=True)
     assert table.state == before
+
+
+DAY_MS = 24 * 3_600_000
+
+
+def forgotten(after_ms: int) -> tuple[Desk, str]:
+    """An order that ended without a fill, so long ago; and its client id."""
+    table = desk()
+    command, client = table.sent()
+    table.accept(command, view(client, "0", Standing.EXPIRED))
+    table.wall_ms += after_ms
+    table.boot_ms += after_ms
+    table.refresh()
+    return table, client
+
+
+@pytest.mark.parametrize("way", ["stream", "snapshot"])
+def test_1_3_a_fill_two_days_after_the_end_is_placed_nowhere_and_halts(way: str) -> None:
+    """Design 5, Holdings: the ledger has forgotten the order by then: FILL_UNPLACED, not posted, and the account halts."""
+    table, client = forgotten(2 * DAY_MS + 1)
+    late = trade("1", "0.03", venue_time_ms=table.wall_ms)
+    for _ in range(2):
+        if way == "stream":
+            hear(table, client, late)
+        else:
+            show(table, trades=(late,))
+    (fill,) = table.said(OrderFilled)
+    assert fill.command_id not in {order.command_id for order in table.state.books.ended.values()}
+    assert [halt.cause for halt in table.said(AccountHalted)] == ["fill_unplaced"]
+    assert table.state.books.totals == {}
+
+
+def test_1_3_a_fill_two_days_after_the_end_is_still_placed() -> None:
+    table, client = forgotten(2 * DAY_MS)
+    hear(table, client, trade("1", "0.03", venue_time_ms=table.wall_ms))
+    assert table.state.books.totals["BTC"] == Decimal("0.0299")
+    assert table.said(AccountHalted) == []
+
+
+def test_1_3_a_fill_under_an_id_of_ours_that_nobody_remembers_is_placed_nowhere_and_halts() -> None:
+    table = desk(Books("alice", epoch=3, opened=True, opened_at_ms=WALL_MS, forgotten_ms=WALL_MS + 1000))
+    unknown, strange = "z" * 26, {"99": "z" * 26}
+    for late_ms in (-1, 0, 3000):  # before the opening; perhaps booked to an order that is forgotten; certainly not
+        told = trade(f"{late_ms}", "0.03", venue_order_id="99", venue_time_ms=WALL_MS + late_ms)
+        show(table, trades=(told,), strangers=strange, totals={})
+    assert booked(table) == []
+    for _ in range(2):
+        told = trade("7", "0.03", venue_order_id="99", venue_time_ms=WALL_MS + 3001)
+        show(table, trades=(told,), strangers=strange, totals={})
+    (fill,), (halt,) = table.said(OrderFilled), table.said(AccountHalted)
+    assert (fill.client_order_id, fill.trade_id, halt.cause) == (unknown, "7", "fill_unplaced")
+    assert table.state.books.totals == {}
+    books = restore(checkpoint(table.state.books, "one", table.wall_ms, 7))
+    assert books.forgotten_ms == WALL_MS + 1000
+
+
+def test_1_3_what_is_left_out_of_the_books_or_of_a_checkpoint_is_remembered_as_forgotten() -> None:
+    table, client = forgotten(0)
+    order = table.state.books.ended[client]
+    names = [client_order_id(digest_id(f"{n}"), 1) for n in range(2 * ENDED_MAX)]
+    many = {name: replace(order, client_order_id=name, ended_at_ms=n) for n, name in enumerate(names)}
+    crowded = desk(replace(table.state.books, ended=many))
+    command, other = crowded.sent(place(2))
+    crowded.accept(command, view(other, "0", Standing.EXPIRED))
+    books = crowded.state.books
+    assert (len(books.ended), books.forgotten_ms) == (ENDED_MAX, ENDED_MAX)
+    kept = restore(checkpoint(books, "one", table.wall_ms, 7))
+    assert (len(kept.ended), kept.forgotten_ms) == (ENDED_KEPT, 2 * ENDED_MAX - ENDED_KEPT)
+    assert kept.ended[other].ended_at_ms == crowded.wall_ms
+
+
+def test_1_3_the_ledger_posts_nothing_for_a_fill_that_the_executor_places_nowhere() -> None:
+    table, client = forgotten(2 * DAY_MS + 1)
+    hear(table, client, trade("1", "0.03", venue_time_ms=table.wall_ms))
+    ledger = LedgerBooks()
+    ledger.book(OwnerStarted(account="alice", epoch=3, at_ms=WALL_MS, owner="me"), "0")
+    entries = [ledger.book(event, f"{number}") for number, event in enumerate(table.events, start=1)]
+    (unplaced,) = [entry for entry in entries if entry is not None and entry.kind is EntryKind.FILL_UNPLACED]
+    assert (unplaced.trade_id, unplaced.postings) == ("1", ())
