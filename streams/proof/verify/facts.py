@@ -1,25 +1,39 @@
-"""What the checker looks at, as plain JSON and nothing more: raw records, database rows, the venue's own journal.
+"""What the checker looks at, as plain JSON and nothing more: records as they lie in topics, and exact amounts.
 
 Nothing here is shared with the program: fields are read by name out of the bytes, amounts are plain decimal text.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, Rounded
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import orjson
 
 EXACT = Context(prec=200, traps=[Inexact, InvalidOperation, Overflow, Rounded])
 """The checker's own arithmetic: it never rounds; what does not fit raises."""
 
+ZERO = Decimal(0)
 
-_ENTRY_FIELDS = {"account", "sequence", "kind", "at_ms", "postings", "flags", "halt_ids", "entry_hash"}
+
+class Place(NamedTuple):
+    """Where a message lies; topics are named without the installation's prefix."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}:{self.partition}:{self.offset}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Raw:
-    """One record of a topic partition: its bytes, and its value as JSON ({} when it is none)."""
+    """One record of a topic partition: its bytes, and its value as JSON ({} when it is none).
+
+    `at_ms` is the record's own timestamp. Never changed once made; not frozen, since ten millions are made.
+    """
 
     topic: str
     partition: int
@@ -28,62 +42,37 @@ class Raw:
     value: bytes
     ce_type: str
     fields: Mapping[str, Any] = field(default_factory=dict)
+    at_ms: int = 0
+    ce_id: str = ""
+    signature: bytes = b""
+    key_id: str = ""
 
     @property
-    def where(self) -> str:
-        """topic:partition:offset."""
-        return f"{self.topic}:{self.partition}:{self.offset}"
+    def place(self) -> Place:
+        """Where it lies."""
+        return Place(self.topic, self.partition, self.offset)
 
-    @classmethod
-    def of(cls, topic: str, partition: int, offset: int, key: bytes, value: bytes, ce_type: str) -> "Raw":
-        """The record with its value read, as far as it can be."""
-        try:
-            fields = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            fields = {}
-        return cls(topic, partition, offset, key, value, ce_type, fields if isinstance(fields, dict) else {})
+    @property
+    def kind(self) -> str:
+        """Its kind without family and version: `intended` for `trimtab.orders.intended.v1`."""
+        return _kind(self.ce_type)
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """Everything a verification looks at.
-
-    `events` and `ledger` are whole topics in offset order within a partition; `journal` is the venue's, in its order.
-    `tables` are rows of the schema `ledger` by table, amounts as plain text and times as UTC milliseconds; `projected` says
-    up to which offset of each ledger partition they follow the topic. `balances` are the venue's own closing totals by
-    account and asset, when it was asked. `venue_accounts` names our account on the venue where the names differ.
-    """
-
-    events: tuple[Raw, ...] = ()
-    ledger: tuple[Raw, ...] = ()
-    journal: tuple[Mapping[str, Any], ...] = ()
-    tables: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
-    projected: Mapping[int, int] = field(default_factory=dict)
-    balances: Mapping[str, Mapping[str, Decimal]] | None = None
-    venue_accounts: Mapping[str, str] = field(default_factory=dict)
-
-    def venue_account(self, account: str) -> str:
-        """What the venue calls our account."""
-        return self.venue_accounts.get(account, account)
-
-    def our_accounts(self) -> dict[str, str]:
-        """Our accounts by the venue's name: those that have books, or events."""
-        names = sorted({raw.fields.get("account", "") for raw in (*self.ledger, *self.events)} - {""})
-        return {self.venue_account(name): name for name in names}
+@lru_cache(1024)
+def _kind(ce_type: str) -> str:
+    return ce_type.rpartition(".v")[0].rpartition(".")[2]
 
 
-def entries(facts: Facts) -> Iterator[Raw]:
-    """The ledger without repeats: the first record of each (account, sequence). What is no entry at all is I17's matter."""
-    seen: set[tuple[str, int]] = set()
-    for raw in facts.ledger:
-        if not raw.fields.keys() >= _ENTRY_FIELDS:
-            continue
-        key = (raw.fields["account"], raw.fields["sequence"])
-        if key not in seen:
-            seen.add(key)
-            yield raw
+def read_value(value: bytes) -> Mapping[str, Any]:
+    """The JSON document of a value, {} when it is none."""
+    try:
+        fields = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
+@lru_cache(1 << 14)
 def amount(text: Any) -> Decimal:
     """A decimal from its text. Raises InvalidOperation, or TypeError for anything that is not text."""
     if not isinstance(text, str):
@@ -101,12 +90,7 @@ def plain(value: Decimal) -> str:
 
 def total(amounts: Iterable[Decimal]) -> Decimal:
     """The exact sum."""
-    result = Decimal(0)
+    result = ZERO
     for value in amounts:
         result = EXACT.add(result, value)
     return result
-
-
-def event_kind(raw: Raw) -> str:
-    """The kind of an execution event without prefix and version, for example `intended`."""
-    return raw.ce_type.removeprefix("trimtab.orders.").rpartition(".v")[0]

@@ -1,93 +1,84 @@
-"""I1: at most one accepted order for each command attempt, and a second attempt only after proof of absence.
+"""I1, I2, I5, I11: what may happen to a command, from the execution events and the venue's own journal."""
 
-Accepted orders are counted in the venue's own journal; attempts and proofs are read from the execution events, of which
-those below the highest announced owner epoch are void.
-"""
-
-import re
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-from streams.proof.verify.facts import Facts, Raw, event_kind
-from streams.proof.verify.report import Row, Violation, row
+from streams.proof.verify.facts import Raw
+from streams.proof.verify.lives import ENDINGS, NEXT, Account, Attempt, Life, Lives, word
+from streams.proof.verify.report import Tally
 
-_OURS = re.compile(r"^[a-z2-7]{26}$")
-_PROOFS = ("absent", "unsent")
-_NEVER = ("absent", "unsent", "rejected")
+IDLE_MS_MAX = 60_000
+"""How long a command may neither be sent nor end while its account goes on: ten seconds to be admitted, and patience."""
 
-
-@dataclass(slots=True)
-class _Attempt:
-    command_id: str
-    number: int
-    raw: Raw
-    ended: dict[str, Raw] = field(default_factory=dict)
+CLOCK_MS = 500
+"""The venue looks at its clock once more while it writes its journal, and may be held up in between."""
 
 
-def i1(facts: Facts) -> Row:
-    """Orders in the venue's journal against the intents that may have caused them."""
-    attempts, violations = _attempts(facts)
-    accepted: dict[tuple[str, str], list[int]] = defaultdict(list)
-    ours = facts.our_accounts()
-    for line in facts.journal:
-        if line.get("kind") == "order_accepted" and line.get("account") in ours and _OURS.match(line["client_order_id"]):
-            accepted[ours[line["account"]], line["client_order_id"]].append(line["sequence"])
-    violations += _accepted(accepted, attempts)
-    says = "at most one accepted order for each attempt, a second attempt only after proof of absence"
-    return row("I1", says, len(accepted) + len(attempts), violations)
-
-
-def _attempts(facts: Facts) -> tuple[dict[tuple[str, str], _Attempt], list[Violation]]:
-    """The attempts by (account, client order id), and what was wrong with their order."""
-    epochs: dict[str, int] = defaultdict(int)
-    latest: dict[tuple[str, str], _Attempt] = {}
-    found: dict[tuple[str, str], _Attempt] = {}
-    violations: list[Violation] = []
-    seen: set[tuple[str, str]] = set()
-    for raw in facts.events:
-        account, epoch, kind = raw.fields.get("account", ""), raw.fields.get("epoch", 0), event_kind(raw)
-        if kind == "owner-started":
-            epochs[account] = max(epochs[account], epoch)
-        if epoch < epochs[account] or "client_order_id" not in raw.fields:
-            continue
-        client, command = (account, raw.fields["client_order_id"]), (account, raw.fields["command_id"])
-        if kind == "intended" and client not in seen:
-            seen.add(client)
-            attempt = _Attempt(command[1], raw.fields["attempt"], raw)
-            violations += _order(latest.get(command), attempt)
-            latest[command] = found[client] = attempt
-        elif client in found and not kind.startswith("cancel"):
-            found[client].ended.setdefault(kind, raw)
-    return found, violations
-
-
-def _order(before: _Attempt | None, attempt: _Attempt) -> Iterator[Violation]:
-    where, number = attempt.raw.where, attempt.number
-    if before is None:
-        if number != 1:
-            yield Violation(where, f"command {attempt.command_id} begins with attempt {number}")
+def i1(lives: Lives, account: Account, life: Life | None, raw: Raw) -> Iterator[str]:
+    """A second attempt only after proof that the first one is absent (or never left), and attempts count up."""
+    if life is None:
         return
-    if number != before.number + 1:
-        yield Violation(where, f"command {attempt.command_id}: attempt {number} follows attempt {before.number}")
-    if not any(proof in before.ended for proof in _PROOFS):
-        yield Violation(where, f"command {attempt.command_id}: attempt {number} without proof that {before.number} is absent")
+    number = raw.fields["attempt"]
+    if number != life.attempt + 1:
+        yield f"command {life.command_id}: attempt {number} follows attempt {life.attempt}"
+    elif number > 1 and life.state != "absent":
+        yield f"command {life.command_id}: attempt {number} without proof that {number - 1} is absent"
 
 
-def _accepted(accepted: dict[tuple[str, str], list[int]], attempts: dict[tuple[str, str], _Attempt]) -> Iterator[Violation]:
-    by_command: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for (account, client), lines in accepted.items():
-        where = f"journal:{lines[0]}"
-        if len(lines) > 1:
-            yield Violation(where, f"{client} was accepted {len(lines)} times, again at {lines[1:]}")
-        attempt = attempts.get((account, client))
-        if attempt is None:
-            yield Violation(where, f"{client} of {account} was accepted without a valid intent")
-            continue
-        by_command[account, attempt.command_id].append(client)
-        for kind in _NEVER:
-            if kind in attempt.ended:
-                yield Violation(where, f"{client} was accepted, but {attempt.ended[kind].where} says it is {kind}")
-    for (_, command_id), clients in by_command.items():
-        if len(clients) > 1:
-            yield Violation(f"command {command_id}", f"{len(clients)} orders were accepted: {', '.join(clients)}")
+def i1_accepted(lives: Lives, attempt: Attempt, client: str) -> Iterator[str]:
+    """At most one accepted order for each attempt, and one accepted attempt for each command."""
+    if len(attempt.accepted) > 1:
+        yield f"{client} was accepted {len(attempt.accepted)} times"
+    elif sum(bool(one.accepted) for one in lives.siblings(attempt)) > 1:
+        yield f"command {attempt.command_id}: 2 orders were accepted, {client} is the second"
+    if attempt.disproved is not None:
+        yield f"{client} was accepted, but {attempt.disproved[1]} says it is {attempt.disproved[0]}"
+
+
+def i1_disproved(lives: Lives, account: Account, life: Life | None, raw: Raw) -> Iterator[str]:
+    """What the venue accepted is not said to be absent, unsent or rejected. Notes who was: proof of it may be wrong."""
+    attempt = lives.attempts.get(raw.fields["client_order_id"])
+    if life is not None and not life.is_cancel and attempt is not None:
+        attempt.disproved = (raw.kind, raw.place)
+        if attempt.accepted:
+            yield f"{raw.fields['client_order_id']} is said to be {raw.kind}, but the venue accepted it"
+
+
+def i2(lives: Lives, account: Account, life: Life | None, raw: Raw) -> Iterator[str]:
+    """An admitted command ends once."""
+    if (life is None or raw.kind == "admitted") and raw.fields["command_id"] in lives.ended:
+        yield f"command {raw.fields['command_id']} had ended before, and is {word(raw)} now"
+
+
+def i2_unfinished(lives: Lives, tally: Tally) -> None:
+    """At the cut a command has ended, or is open or UNKNOWN, or its account's owner has not gone on since it was heard of."""
+    for account in lives.accounts.values():
+        for life in account.lives.values():
+            idle_ms = account.newest_ms - max(life.at_ms, account.owned_ms)
+            if not life.is_cancel and life.state in ("admitted", "absent", "intended") and idle_ms > IDLE_MS_MAX:
+                tally.at(life.place, f"command {life.command_id} is {life.state} and nothing else for {idle_ms} ms")
+
+
+def i5(lives: Lives, account: Account, life: Life | None, raw: Raw) -> Iterator[str]:
+    """Only steps of the life cycle's graph. (Who was never admitted is named by I9, who ends twice by I2.)"""
+    what = word(raw)
+    if life is not None:
+        if what not in NEXT[life.state]:
+            yield f"command {life.command_id} is {life.state or 'new'} and cannot be {what}"
+    elif raw.fields["command_id"] in lives.ended and what not in ENDINGS and what not in ("admitted", "filled"):
+        yield f"command {raw.fields['command_id']} had ended and cannot be {what}"
+
+
+def i11(lives: Lives, account: Account, life: Life | None, raw: Raw) -> Iterator[str]:
+    """Nobody speaks under an epoch that was not announced."""
+    if raw.fields["epoch"] > account.epoch:
+        yield f"epoch {raw.fields['epoch']} of {account.name} was never announced, {account.epoch} is the highest"
+
+
+def i11_accepted(attempt: Attempt, client: str) -> Iterator[str]:
+    """The venue accepted nothing that a former owner sent, and nothing outside the window of its INTENT."""
+    for line in attempt.accepted:
+        late_ms = line["at_ms"] - attempt.valid_until_ms
+        if attempt.void:
+            yield f"{client} was accepted, but a newer owner had started before this INTENT"
+        elif late_ms > CLOCK_MS:
+            yield f"{client} was accepted {late_ms} ms after the window of this INTENT"

@@ -136,10 +136,9 @@ class Story:
             order_type=OrderType.LIMIT,
             time_in_force=TimeInForce.IOC,
             quantity_base=Decimal(quantity),
-            price_limit_quote=Decimal("50500"),
             timestamp_ms=self.at_ms,
             window_ms=2000,
-            **fields,
+            **({"price_limit_quote": Decimal("50500")} | fields),
         )
 
     def accepted(self, name: str, attempt: int = 1, **fields: Any) -> Record:
