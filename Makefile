@@ -24,8 +24,8 @@ quick: setup ## style, units and properties: no server, below two minutes
 check: setup ## style, types, layers, generated files, compose file, locks
 	@$(BIN)/python tests/check.py
 
-bench: setup ## the measurements, each beside its baseline
-	@$(BIN)/python -m bench
+bench: setup ## the measurements, each beside its baseline; VERIFY=10000000: only that one, so many messages
+	@$(BIN)/python -m bench $(if $(VERIFY),verify)
 
 crash: setup ## the whole stack under load, struck ROUNDS times (20) as SEED draws; the report goes to docs/evidence
 	@ROUNDS=$(or $(ROUNDS),20) SEED=$(SEED) $(BIN)/python tests/run.py rounds

@@ -1,6 +1,7 @@
 """`python -m bench [NAME ...]`: run the named benchmarks, or all, and print a line for each thing measured.
 
-BENCH_SECONDS is how long each window lasts (60; a few are enough to see that it works). `--report FILE` keeps a copy.
+BENCH_SECONDS is how long each window lasts (60; a few are enough to see that it works), VERIFY how many messages are
+verified. `--report FILE` keeps a copy.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from bench.report import Line, conditions, document, load
 from streams.domain.errors import TrimtabError
 from streams.local.server import LocalStackError
 
-NAMES = ("fold", "wire", "orders", "throughput", "halt", "journal", "start", "recovery", "takeover")
+NAMES = ("fold", "wire", "orders", "throughput", "halt", "journal", "start", "recovery", "takeover", "verify")
 
 
 def main() -> int:

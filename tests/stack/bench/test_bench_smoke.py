@@ -1,6 +1,6 @@
 """6.4 and 7.6: benchmarks run in their short form and print their lines, each with a baseline and its limits.
 
-Each starts a whole installation, so `make test` runs two of them; the long form (`make crash-parts`) runs all.
+Most start a whole installation, so `make test` runs three of them; the long form (`make crash-parts`) runs all.
 """
 
 import os
@@ -24,8 +24,9 @@ LINES = {
         "kill -9 of the executor to the proof of inherited orders of unknown fate",
     ],
     "takeover": ["executor: start to the first request, by the length of the past"],
+    "verify": ["verify: a history of 100,000 messages"],
 }
-NAMES = tuple(LINES) if os.environ.get("TRIMTAB_TEST_LONG") == "1" else ("fold", "wire")
+NAMES = tuple(LINES) if os.environ.get("TRIMTAB_TEST_LONG") == "1" else ("fold", "wire", "verify")
 PARTS = ("  measured  ", "  baseline  ", "  what limits it  ", "  not shown  ")
 
 
@@ -33,7 +34,7 @@ PARTS = ("  measured  ", "  baseline  ", "  what limits it  ", "  not shown  ")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_benchmark_prints_its_lines(name: str, tmp_path: Path) -> None:
     report = tmp_path / "report.md"
-    own = {key: value for key, value in os.environ.items() if key not in ("KAFKA", "DATABASE_URL")}
+    own = {key: value for key, value in os.environ.items() if key not in ("KAFKA", "DATABASE_URL", "VERIFY")}
 
     done = subprocess.run(
         [sys.executable, "-m", "bench", name, "--report", str(report)],
