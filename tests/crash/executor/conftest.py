@@ -15,7 +15,7 @@ from tests.stack.executor.installation import Installation
 async def park(broker: Any, empty_database_url: str, topic_prefix: str, state_dir: Path) -> AsyncIterator[Park]:
     migrate(empty_database_url)
     base = Installation(broker.bootstrap, topic_prefix, empty_database_url, state_dir)
-    await base.open()
+    await base.open(refresh_ms=10_000)  # nobody trades at this venue: the lanes have their own
     try:
         async with Park(base, empty_database_url).open() as park:
             yield park

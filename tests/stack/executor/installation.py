@@ -65,7 +65,8 @@ class Installation:
         self.signers: dict[KeyPurpose, Ed25519Signer] = {}
         self._exits = contextlib.AsyncExitStack()
 
-    async def open(self) -> None:
+    async def open(self, refresh_ms: int = 100) -> None:
+        """Start it; the venue renews its book each `refresh_ms`, which costs time on a busy machine."""
         # No request weight limit gets in the way of many quick questions.
         settings = {
             "accounts": {name: {"balances": {"BTC": "2", "ETH": "20", "USDT": "200000"}} for name in self.accounts},
@@ -75,6 +76,7 @@ class Installation:
                 "sim-owner": {"account": self.accounts[0], "secret": "sim-owner-secret", "may_withdraw": True},
             },
             "limits": {"weight_1m_max": 1_000_000, "orders_10s_max": 10_000},
+            "tape": {"refresh_ms": refresh_ms},
         }
         self.server = await self._exits.enter_async_context(Server(SimulatorSettings.model_validate(settings)))
         self.http = await self._exits.enter_async_context(aiohttp.ClientSession())
