@@ -63,8 +63,8 @@ def take_nowhere(turn: Turn, client_order_id: str, trade: TradeView) -> None:
     turn.halt_own(halts.FILL_NOWHERE, f"trade {trade.trade_id} of {client_order_id}", trade.trade_id)
     if len(turn.books.halts) > known:
         nobody = digest_id("unplaced", turn.books.account, client_order_id)
-        about = {"portfolio": authority.portfolio, "command_id": nobody, "symbol": trade.symbol, "attempt": 1}
-        _book(turn, turn.common() | about | {"client_order_id": client_order_id}, trade)
+        about = turn.common() | {"portfolio": authority.portfolio, "command_id": nobody, "symbol": trade.symbol}
+        _book(turn, about | {"attempt": 1, "client_order_id": client_order_id}, trade)
 
 
 def mismatch(order: Order, trade: TradeView) -> str | None:

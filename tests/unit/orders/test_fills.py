@@ -272,3 +272,25 @@ def test_1_3_the_ledger_posts_nothing_for_a_fill_that_the_executor_places_nowher
     entries = [ledger.book(event, f"{number}") for number, event in enumerate(table.events, start=1)]
     (unplaced,) = [entry for entry in entries if entry is not None and entry.kind is EntryKind.FILL_UNPLACED]
     assert (unplaced.trade_id, unplaced.postings) == ("1", ())
+
+
+def test_1_3_an_order_whose_end_is_known_closes_with_its_last_fill_and_no_further_question() -> None:
+    table = desk()
+    command, client = table.sent()
+    table.accept(command, view(client, "0.1", Standing.FILLED))
+    table.look(command, trades=(trade("1", "0.04"),))
+    hear(table, client, trade("2", "0.06"))
+    assert not table.asked(LookUp)
+    assert table.story(command)[-3:] == ["filled", "filled", "closed"]
+
+
+def test_1_3_a_fill_that_is_placed_nowhere_is_not_told_again_after_a_resume() -> None:
+    table, client = forgotten(2 * DAY_MS + 1)
+    late = trade("1", "0.03", venue_time_ms=table.wall_ms)
+    hear(table, client, late)
+    (halt,) = table.said(AccountHalted)
+    table.allow(resumed=frozenset({halt.halt_id}))
+    assert not table.state.books.halts
+    hear(table, client, late)
+    assert booked(table) == ["1"]
+    assert not table.state.books.halts
