@@ -11,9 +11,10 @@ from typing import Any
 import psycopg
 
 from streams.agents.executor.takeover import resource_of
+from streams.gateways.crash_points import Happening, arm
 from streams.ports import Point
 from streams.topics import ORDERS_COMMANDS, partition_of
-from tests.crash.executor.lanes import STOOD_STILL, Hand, Lane
+from tests.crash.executor.lanes import GUARD_S, STOOD_STILL, Hand, Lane
 from tests.crash.executor.without import Part
 from tests.stack.executor.installation import until
 
@@ -80,11 +81,12 @@ async def row_lost(lane: Lane) -> None:
 async def held_over_a_take_over(lane: Lane) -> None:
     """A request is held up, its owner loses the row at once, and the request is let go while the venue would still take it."""
     owner, other = lane.roles()
-    venue, losses = owner.wires["venue"], owner.losses
-    held = venue.held
-    venue.hold()
+    losses = owner.losses
+    owner.wires["venue"].hold()
+    arm(owner.directory, Point.REQUEST_WRITTEN, Happening.TELL)
     command = await lane.give()
-    await until(_is(lambda: lane.intent_of(command) is not None and venue.held > held))
+    await owner.reached()
+    await until(_is(lambda: lane.intent_of(command) is not None))
     intent = lane.intent_of(command)
     assert intent is not None
     lane.left_before.add(intent.client_order_id)
@@ -117,7 +119,7 @@ async def _restored(lane: Lane, owner: Hand, losses: int, given: list[str]) -> N
     owner.wires["database"].mend()
     for command in given:
         await lane.ended(command)
-    await until(_is(lambda: owner.losses > losses), 30)
+    await until(_is(lambda: owner.losses > losses), GUARD_S)
     await lane.ended(await lane.give())
 
 

@@ -50,6 +50,7 @@ TAKE_OVER = (Point.LEASE_TAKEN, Point.OWNER_STARTED, Point.PAST_READ)
 STOOD_STILL = -1
 GIVE_EVERY_S = 0.03
 DEAF_S = 0.6
+GUARD_S = 90.0  # five times what a round takes on a busy machine: a hang guard, not a target
 WHOLE_REQUEST_LEFT = (Point.REQUEST_WRITTEN, Point.REPLY_READ, Point.EVENT_APPENDED)
 
 
@@ -158,7 +159,7 @@ class Hand:
 
     async def reached(self) -> None:
         """Until the armed point is reached."""
-        await until(self._is(lambda: reached(self.directory)), 30)
+        await until(self._is(lambda: reached(self.directory)), GUARD_S)
 
     @property
     def losses(self) -> int:
@@ -255,7 +256,7 @@ class Lane(Installation):
         async def owns() -> bool:
             return self.owner() == hand.owner
 
-        await until(owns, 30)
+        await until(owns, GUARD_S)
 
     # Commands
 
@@ -293,7 +294,7 @@ class Lane(Installation):
             told = await self.story(command)
             return told if told and told[-1] in ENDS else []
 
-        return await until(story, 45)
+        return await until(story, GUARD_S)
 
     def intent_of(self, command: str) -> OrderIntended | None:
         """The newest intent of a command."""
@@ -366,7 +367,7 @@ class Lane(Installation):
             await victim.gone()
             await victim.start()
         else:
-            await until(Hand._is(lambda: victim.losses > losses), 30)
+            await until(Hand._is(lambda: victim.losses > losses), GUARD_S)
         for command in following:
             await self.ended(command)
         if turned is not None:
@@ -378,7 +379,7 @@ class Lane(Installation):
             owner = self.owner()
             return owner != former and (victim is None or owner != victim.owner)
 
-        await until(owns, 30)
+        await until(owns, GUARD_S)
 
     def verdict(self) -> Verdict:
         """What became of everything so far."""

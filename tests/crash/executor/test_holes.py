@@ -8,7 +8,7 @@ from tests.crash.executor.holes import HOLES, Hole
 from tests.crash.executor.lanes import Lane, Park
 from tests.crash.executor.tally import LONG, SEED, Tally, opened, report
 
-pytestmark = pytest.mark.timeout(1200 if LONG else 240)
+pytestmark = pytest.mark.timeout(1800 if LONG else 400)
 
 AT_ONCE = 5
 ROUNDS = 3 if LONG else 1

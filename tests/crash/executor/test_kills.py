@@ -9,7 +9,7 @@ from streams.ports import Point
 from tests.crash.executor.lanes import Lane, Park
 from tests.crash.executor.tally import LONG, SEED, Tally, opened, report
 
-pytestmark = pytest.mark.timeout(1200 if LONG else 240)
+pytestmark = pytest.mark.timeout(1800 if LONG else 400)
 
 OUTCOMES = ("accepted", "refused", "never")
 LANES = 3

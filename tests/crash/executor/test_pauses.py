@@ -12,7 +12,7 @@ from tests.crash.executor.holes import held_over_a_take_over, held_until_the_lea
 from tests.crash.executor.lanes import STOOD_STILL, TAKE_OVER, Lane, Park
 from tests.crash.executor.tally import LONG, SEED, Tally, opened, report
 
-pytestmark = pytest.mark.timeout(1200 if LONG else 240)
+pytestmark = pytest.mark.timeout(1800 if LONG else 400)
 
 TURNED = {
     "clocks stood still": {"wall": STOOD_STILL, "boot": STOOD_STILL},
