@@ -156,10 +156,9 @@ class Rounds:
 
         held: dict[str, list[str]] = {}
         for resource, owner in self._flow.read(read):
-            owned, _, name = resource.partition("/")
-            if owned == role:
-                instance = owner.partition(":")[0].removeprefix(f"{role}-")
-                held.setdefault(role if instance == "0" else f"{role}-{instance}", []).append(name)
+            owning, _, instance = owner.partition(":")[0].rpartition("-")
+            if owning == role:
+                held.setdefault(role if instance == "0" else f"{role}-{instance}", []).append(resource.rpartition("/")[2])
         return held
 
     def _accounts(self, worker: str) -> list[str]:
