@@ -141,6 +141,15 @@ class CancelRequested(ControlEvent):
     target_command_id: Id | None = None
 
 
+class LookRequested(ControlEvent):
+    """An operator wants the account's owner to ask the venue now: about one order whose fate is unknown, or (without a target)
+    for the whole account, to be compared with its books. What is concluded follows the same rules as ever."""
+
+    TYPE: ClassVar[str] = "control.look-requested"
+    account: Name
+    target_command_id: Id | None = None
+
+
 class MaintenanceScheduled(ControlEvent):
     """A window in which a venue does not trade."""
 

@@ -22,7 +22,7 @@ from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.kafka_admin import Floors, require_topics
 from streams.gateways.loop import run_loop
 from streams.gateways.signing import signer_of, verifier_of
-from streams.ports import NO_CRASH_POINTS, CrashPoints, FoldFactory, FoldSpec, Signer
+from streams.ports import NO_CRASH_POINTS, CrashPoints, FoldFactory, FoldSpec, Signer, TradingVenue
 from streams.settings import KeyPair, Settings, secret
 from streams.topics import ORDERS_EVENTS, partitions_of, topics_of
 
@@ -152,8 +152,6 @@ def _executor(settings: Settings, instance: str) -> int:
     from streams.agents.executor.agent import Executor
     from streams.agents.executor.config import AccountConfig, ExecutorConfig
     from streams.gateways.lease import PostgresLeases
-    from streams.gateways.venue import CcxtTrading
-    from streams.gateways.venue_profile import Credentials, VenueProfile
 
     verifier = verifier_of(settings, KeyPurpose.COMMANDS, KeyPurpose.CONTROL)
 
@@ -161,20 +159,12 @@ def _executor(settings: Settings, instance: str) -> int:
         connection = settings.kafka.connection()
         points = _crash_points(settings)
         leases = await stack.enter_async_context(PostgresLeases(settings.database.lease_dsn()))
-        profiles = {name: VenueProfile(name, venue.dialect, venue.urls or None) for name, venue in settings.venues.items()}
         budgets = {
-            name: await _budget(settings, stack, profiles[name], venue.weight_share.executor)
+            name: await _budget(settings, stack, _profile(settings, name), venue.weight_share.executor)
             for name, venue in settings.venues.items()
         }
         trading = {
-            name: CcxtTrading(
-                profiles[account.venue],
-                Credentials(*_key_pair(f"accounts.{name}.trade", account.trade)),
-                SystemClock(),
-                budgets[account.venue],
-                points,
-            )
-            for name, account in settings.accounts.items()
+            name: trading_venue(settings, name, budgets[account.venue], points) for name, account in settings.accounts.items()
         }
         config = ExecutorConfig(
             owner=f"executor-{instance}:{secrets.token_hex(8)}",
@@ -236,6 +226,26 @@ ROLES: dict[str, Callable[[Settings, str], int]] = {
 }
 
 # --- What they share -------------------------------------------------------------------------------------------------
+
+
+def trading_venue(
+    settings: Settings, account: str, budget: "RequestBudget | None" = None, points: CrashPoints = NO_CRASH_POINTS
+) -> TradingVenue:
+    """An account's connection with its trading key. Without a budget it is an operator's, with his share of the weight.
+
+    Raises RefusedError when the key is missing.
+    """
+    from streams.gateways.venue import CcxtTrading
+    from streams.gateways.venue_budget import RequestBudget
+    from streams.gateways.venue_profile import Credentials
+
+    chosen = settings.accounts[account]
+    profile = _profile(settings, chosen.venue)
+    if budget is None:
+        share = settings.venues[chosen.venue].weight_share.operator
+        budget = RequestBudget(profile.name, SystemClock(), profile.capabilities.weight_per_minute, share)
+    credentials = Credentials(*_key_pair(f"accounts.{account}.trade", chosen.trade))
+    return CcxtTrading(profile, credentials, SystemClock(), budget, points)
 
 
 def portfolio_fold(settings: Settings, instance: str = "0") -> tuple[FoldSpec, FoldFactory]:
@@ -308,6 +318,12 @@ async def _log(settings: Settings, stack: AsyncExitStack) -> KafkaLog:
 async def _started(client: Client) -> Client:
     await client.start()
     return client
+
+
+def _profile(settings: Settings, venue: str) -> "VenueProfile":
+    from streams.gateways.venue_profile import VenueProfile
+
+    return VenueProfile(venue, settings.venues[venue].dialect, settings.venues[venue].urls or None)
 
 
 async def _budget(settings: Settings, stack: AsyncExitStack, profile: "VenueProfile", share: Decimal) -> "RequestBudget":

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from schemas.values import Asset, Name, Price, Symbol, Weight
+from schemas.values import Asset, Name, Price, Symbol, Weight, plain
 from streams.domain.errors import RefusedError
 from streams.ports import KafkaConnection
 
@@ -231,8 +231,13 @@ class PortfolioLimits(Section):
 
 
 class PortfolioSettings(Section):
-    """One portfolio: its accounts, target weights (quote included) and how each risky asset is traded."""
+    """One portfolio: its accounts, target weights (quote included) and how each risky asset is traded.
 
+    `nav_max_quote` is what it is worth at most: with it the limits of its accounts, in quote units, are compared with its own,
+    which are fractions of net asset value. It may be left out where the portfolio has one account.
+    """
+
+    nav_max_quote: Money | None = None
     shard: int = Field(strict=True, ge=0)
     quote: Asset
     accounts: tuple[Name, ...] = Field(min_length=1)
@@ -327,6 +332,26 @@ class Settings(BaseSettings):
                     )
                 owner.setdefault(account, name)
                 problems += self._symbol_problems(key, portfolio, account)
+            problems += self._limit_problems(key, portfolio)
+        return problems
+
+    def _limit_problems(self, key: str, portfolio: PortfolioSettings) -> list[str]:
+        """The accounts of a portfolio together may not be allowed more than the portfolio is."""
+        if portfolio.nav_max_quote is None:
+            several = len(portfolio.accounts) > 1
+            return [f"{key}.nav_max_quote: is required with several accounts; say what it is worth at most"] if several else []
+        problems: list[str] = []
+        accounts = [self.accounts[name].limits for name in portfolio.accounts if name in self.accounts]
+        for name in ("order_notional_max", "turnover_5min_max", "turnover_day_max"):
+            together = [getattr(limits, f"{name}_quote") for limits in accounts]
+            allowed = getattr(portfolio.limits, name) * portfolio.nav_max_quote
+            # One order is of one account; what is traded over time adds up.
+            total = max(together, default=Decimal(0)) if name == "order_notional_max" else sum(together, Decimal(0))
+            if total > allowed:
+                problems.append(
+                    f"{key}.limits.{name}: allows {plain(allowed)} of {plain(portfolio.nav_max_quote)}, but "
+                    f"{name}_quote of its accounts allows {plain(total)}; lower those of {', '.join(portfolio.accounts)}"
+                )
         return problems
 
     def _symbol_problems(self, key: str, portfolio: PortfolioSettings, account: str) -> list[str]:

@@ -98,6 +98,7 @@ FIELDS: dict[str, dict[str, object]] = {
         "symbols": {"BTC": "BTC/USDT", "ETH": "ETH/USDT"},
     },
     "control.cancel-requested": _account | {"target_command_id": ID},
+    "control.look-requested": _account | {"account": "alpha"},
     "control.trading-resumed": _control | {"halt_ids": [HALT]},
     "control.trading-stopped": _control | {"halt_id": HALT, "kind": "halt"},
     "control.transfer-announced": _account | {"asset": "USDT", "amount": "-2500.5"},

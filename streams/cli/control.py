@@ -1,4 +1,4 @@
-"""`trimtab config`, `halt`, `resume`: the operator's words, written to the control topic."""
+"""`trimtab config`, and how every command writes the operator's words to the control topic."""
 
 import asyncio
 import base64
@@ -22,10 +22,7 @@ from schemas.control import (
     PolicySet,
     PortfolioCreated,
     PortfolioLimitsSet,
-    StopKind,
     TargetsSet,
-    TradingResumed,
-    TradingStopped,
 )
 from schemas.envelope import Envelope
 from streams import settings
@@ -70,45 +67,6 @@ def apply(dry_run: bool, why: str) -> None:
         click.echo("the control topic says the same already")
 
 
-@click.command()
-@click.argument("scope")
-@click.option("--freeze", is_flag=True, help="Only no new orders; without it open orders are canceled too.")
-@click.option("--why", default="", help="The reason that goes on record.")
-@click.option("--offline", is_flag=True, help="Write the local HALT file only: works with Kafka and the database down.")
-def halt(scope: str, freeze: bool, why: str, offline: bool) -> None:
-    """Stop new orders within SCOPE: all, portfolio:NAME, account:NAME or venue:NAME."""
-    checked = settings.load()
-    _check_scope(scope)
-    if offline:
-        path = checked.state_dir / "HALT"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{scope} {why or 'operator'}\n")
-        click.echo(f"wrote {path}: no new order within {scope} until it is removed")
-        return
-    stop = TradingStopped(
-        scope=scope,
-        at_ms=_now_ms(),
-        who=_who(),
-        why=why,
-        halt_id=secrets.token_hex(16),
-        kind=StopKind.FREEZE if freeze else StopKind.HALT,
-    )
-    asyncio.run(_write(checked, [stop]))
-    click.echo(f"{stop.kind} {stop.halt_id} within {scope}; lift it with: trimtab resume {scope}")
-
-
-@click.command()
-@click.argument("scope")
-@click.option("--halt-id", "halt_ids", multiple=True, help="Lift this halt (repeatable); without it all stops of SCOPE.")
-@click.option("--why", default="", help="The reason that goes on record.")
-def resume(scope: str, halt_ids: tuple[str, ...], why: str) -> None:
-    """Lift halts of SCOPE by name, and void the commands that were decided before."""
-    checked = settings.load()
-    _check_scope(scope)
-    named = asyncio.run(_resume(checked, scope, halt_ids, why))
-    click.echo(f"resumed {scope}: {', '.join(named)}")
-
-
 def spoken(why: str) -> dict[str, Any]:
     """Who says it, when and why: what every control event carries."""
     return {"at_ms": _now_ms(), "who": _who(), "why": why}
@@ -121,7 +79,7 @@ def write_control(checked: Settings, *events: ControlEvent) -> None:
 
 async def apply_settings(checked: Settings, why: str, *, dry_run: bool = False) -> list[ControlEvent]:
     """Append what the control topic lacks of these settings and return it. Raises RefusedError."""
-    async with _ControlTopic(checked) as topic:
+    async with ControlTopic(checked) as topic:
         events = control.difference(await topic.controls(), proposals(checked, why))
         if not dry_run:
             await topic.append(events)
@@ -182,24 +140,12 @@ def _keys_on_record(checked: Settings, common: dict[str, Any]) -> list[ControlEv
     ]
 
 
-async def _resume(checked: Settings, scope: str, halt_ids: Sequence[str], why: str) -> list[str]:
-    async with _ControlTopic(checked) as topic:
-        if not halt_ids:
-            stops = (await topic.controls()).stops.values()
-            halt_ids = [stop.halt_id for stop in stops if stop.scope == scope]
-        if not halt_ids:
-            raise RefusedError(f"{scope}: nothing is stopped by an operator there; name what to lift with --halt-id")
-        event = TradingResumed(scope=scope, at_ms=_now_ms(), who=_who(), why=why, halt_ids=tuple(halt_ids))
-        await topic.append([event])
-        return list(halt_ids)
-
-
 async def _write(checked: Settings, events: Sequence[ControlEvent]) -> None:
-    async with _ControlTopic(checked) as topic:
+    async with ControlTopic(checked) as topic:
         await topic.append(events)
 
 
-class _ControlTopic:
+class ControlTopic:
     """The control topic, open for one command that signs what it says."""
 
     def __init__(self, checked: Settings) -> None:
@@ -208,7 +154,7 @@ class _ControlTopic:
         self._hearing = control.Hearing()
         self._log = KafkaLog(checked.kafka.connection())
 
-    async def __aenter__(self) -> "_ControlTopic":
+    async def __aenter__(self) -> "ControlTopic":
         await self._log.start()
         return self
 
@@ -249,7 +195,8 @@ class _ControlTopic:
             await self._log.append(self._signer.sign(output) if self._signer is not None else output)
 
 
-def _check_scope(scope: str) -> None:
+def check_scope(scope: str) -> None:
+    """Raises RefusedError unless the text is a scope."""
     if not re.fullmatch(SCOPE, scope):
         raise RefusedError(f"{scope!r} is not a scope; use all, portfolio:NAME, account:NAME or venue:NAME")
 

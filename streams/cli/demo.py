@@ -138,7 +138,7 @@ def _picture(flow: Flow) -> Group:
 
 def _settle(flow: Flow) -> None:
     """Freeze, so that nothing new begins, and wait until what was begun has ended and is in the tables."""
-    flow.trimtab("halt", "all", "--freeze", "--why", "end of the demo")
+    flow.trimtab("freeze", "all", "--why", "end of the demo")
 
     def quiet() -> bool:
         return all(order.state in ENDED for order in flow.read(lambda connection: views.orders(connection, limit=200)))

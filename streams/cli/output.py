@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -52,6 +52,11 @@ def points(fraction: Decimal | str | None, signed: bool = False) -> str:
     if fraction is None:
         return ""
     return f"{Decimal(fraction) * POINTS:{'+' if signed else ''}.3f}"
+
+
+def clock_ms(moment_ms: int) -> str:
+    """The same for UTC milliseconds."""
+    return clock(datetime.fromtimestamp(moment_ms / 1000, UTC))
 
 
 def clock(moment: datetime) -> str:

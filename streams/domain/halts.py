@@ -103,6 +103,6 @@ CAUSES = EXECUTOR | FOLD
 
 
 def in_words(cause: str) -> str:
-    """The cause with its meaning; a cause of another build is its own word."""
-    known = CAUSES.get(cause)
+    """The cause with its meaning, and its detail where it stands behind a colon; one of another build is its own word."""
+    known = CAUSES.get(cause.partition(":")[0])
     return f"{cause}: {known.words}" if known is not None else cause

@@ -29,7 +29,8 @@ class VenueCapabilities:
     `client_id_reusable`: the venue accepts a client id again once its first order is final, so that the id alone protects
     from nothing. `order_window_ms`: how long an order request stays valid, counted from its timestamp. `query_margin_ms`: how
     far the venue's answers about an order may lag behind its engine. `weight_per_minute` is the request weight one address
-    may use, `weight_of_cost` turns ccxt's cost of a request into that unit.
+    may use, `weight_of_cost` turns ccxt's cost of a request into that unit. `dead_mans_switch`: the venue can be told to cancel
+    all orders unless it is told again in time.
     """
 
     client_id_alphabet: str
@@ -40,6 +41,7 @@ class VenueCapabilities:
     clock_ahead_ms_max: int
     weight_per_minute: int
     weight_of_cost: Decimal
+    dead_mans_switch: bool
 
 
 CERTIFIED: dict[str, VenueCapabilities] = {
@@ -52,6 +54,7 @@ CERTIFIED: dict[str, VenueCapabilities] = {
         clock_ahead_ms_max=1000,
         weight_per_minute=6000,
         weight_of_cost=Decimal(5),
+        dead_mans_switch=False,
     )
 }
 """The certified dialects, by ccxt id."""

@@ -96,6 +96,25 @@ class FlowView:
 
 
 @dataclass(frozen=True, slots=True)
+class HaltView:
+    """A halt that happened by itself and that nobody has resumed. `scope` is what it stops, as in control events."""
+
+    halt_id: str
+    at: datetime
+    scope: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnoverView:
+    """Quote units that an account traded within the last five minutes, and within the last day."""
+
+    account: str
+    turnover_5min_quote: Decimal
+    turnover_day_quote: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class HeadView:
     """The newest entry of an account's books."""
 
@@ -173,6 +192,46 @@ async def orders(connection: AsyncConnection, *, limit: int = 50, portfolio: str
     return await _all(connection, OrderView, query, portfolio=portfolio, limit=limit)
 
 
+async def order(connection: AsyncConnection, name: str) -> OrderView | None:
+    """The command under that command id, or the order under that client order id."""
+    query = """
+        SELECT {} FROM ledger.orders LEFT JOIN
+            (SELECT command_id, price_average_quote, shortfall_quote, shortfall_bp FROM ledger.order_costs) AS costs
+            USING (command_id)
+        WHERE command_id = %(name)s OR (client_order_id = %(name)s AND target_command_id IS NULL)
+        LIMIT 1
+    """
+    return next(iter(await _all(connection, OrderView, query, name=name)), None)
+
+
+async def unknown(connection: AsyncConnection) -> Sequence[OrderView]:
+    """The orders of which nobody knows whether the venue has them, the oldest first."""
+    query = """
+        SELECT {} FROM ledger.orders LEFT JOIN
+            (SELECT command_id, price_average_quote, shortfall_quote, shortfall_bp FROM ledger.order_costs) AS costs
+            USING (command_id)
+        WHERE state = 'unknown' AND target_command_id IS NULL ORDER BY last_at, command_id
+    """
+    return await _all(connection, OrderView, query)
+
+
+async def halts(connection: AsyncConnection) -> Sequence[HaltView]:
+    """The halts of executors and folds that stand, the oldest first."""
+    return await _all(connection, HaltView, _HALTS)
+
+
+async def turnover(connection: AsyncConnection) -> Sequence[TurnoverView]:
+    """What each account traded lately."""
+    query = """
+        SELECT {} FROM (
+            SELECT account, sum(quote_amount) AS turnover_day_quote,
+                coalesce(sum(quote_amount) FILTER (WHERE at > now() - interval '5 minutes'), 0) AS turnover_5min_quote
+            FROM ledger.fills WHERE at > now() - interval '1 day' GROUP BY account
+        ) AS traded ORDER BY account
+    """
+    return await _all(connection, TurnoverView, query)
+
+
 async def entries(connection: AsyncConnection, *, limit: int = 20, account: str | None = None) -> Sequence[EntryView]:
     """The newest ledger entries, of one account or of all."""
     query = """
@@ -235,6 +294,21 @@ async def summary(connection: AsyncConnection) -> SummaryView:
     )
 
 
+_HALTS = """
+    SELECT {} FROM (
+        SELECT unnest(halt_ids) AS halt_id, at, 'account:' || account AS scope, cause FROM ledger.entries
+        WHERE kind = 'account_halted'
+        UNION ALL
+        SELECT coalesce(body ->> 'halt_id', signal_id), at, 'portfolio:' || portfolio, reason FROM ledger.signals
+        WHERE kind IN ('portfolio-halted', 'quarantined')
+    ) AS halted
+    WHERE halt_id NOT IN (
+        SELECT unnest(halt_ids) FROM ledger.entries WHERE kind = 'account_resumed'
+        UNION ALL
+        SELECT jsonb_array_elements_text(body -> 'halt_ids') FROM ledger.signals WHERE kind = 'portfolio-resumed'
+    )
+    ORDER BY at, halt_id
+"""
 _FLOWS = """
     SELECT {} FROM (
         SELECT e.at, e.account, e.portfolio, e.flow_id, coalesce(p.asset, '') AS asset, coalesce(p.amount, 0) AS amount,

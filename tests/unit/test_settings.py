@@ -38,6 +38,17 @@ def test_the_shipped_file_is_good(file: Path):
         ('band = "0.005"\n', "", r"portfolios.balanced.policy.band: is required and has no default; add it"),
         ("open_orders_max = 20\n", "", r"accounts.alpha.limits.open_orders_max: is required"),
         ('loss_day_max = "0.1"\n', "", r"portfolios.balanced.limits.loss_day_max: is required"),
+        (
+            "turnover_5min_max_quote = 100000",
+            "turnover_5min_max_quote = 100001",
+            r"balanced.limits.turnover_5min_max: allows 100000 of 200000, but .* allows 100001; lower those of alpha",
+        ),
+        ("order_notional_max_quote = 10000", "order_notional_max_quote = 10001", r"balanced.limits.order_notional_max: allows"),
+        (
+            'nav_max_quote = 200000\naccounts = ["alpha"]',
+            'accounts = ["alpha", "delta"]',
+            r"portfolios.balanced.nav_max_quote: is required with several accounts",
+        ),
         ('threshold = "0.0042"', 'threshold = "0.006"', r"needs 0 < edge_inner < threshold <= band"),
         ('band = "0.005"', "band = 0.005", r"policy.band: .*not a JSON float"),
         ('band = "0.005"', 'band = "NaN"', r"policy.band: .*finite"),

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from streams.domain.orders.state import Rules
 
+LEASE_TTL_MS = 5000
+WINDOW_MS = 2000
+
 
 @dataclass(frozen=True, slots=True)
 class AccountConfig:
@@ -28,9 +31,9 @@ class ExecutorConfig:
     owner: str
     accounts: tuple[AccountConfig, ...]
     state_dir: Path
-    lease_ttl_ms: int = 5000
+    lease_ttl_ms: int = LEASE_TTL_MS
     lease_renew_ms: int = 1000
-    window_ms: int = 2000
+    window_ms: int = WINDOW_MS
     margin_ms: int = 2000
     control_every_ms: int = 1000
     time_every_ms: int = 10_000

@@ -5,6 +5,7 @@ run beside it and come back as inputs. Whatever fails here ends the tenure; the 
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine
@@ -52,6 +53,7 @@ from streams.domain.orders.stimuli import (
     LookUp,
     Now,
     Publish,
+    ReadAccount,
     ReadVenueTime,
     Remark,
     Replied,
@@ -92,6 +94,7 @@ class Tenure:
         self._ear = Ear(account.account, venue, near.clock, inbox, near.config.stream_silence_ms)
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._checkpoint_due = True
+        self._account_due = asyncio.Event()
         self._stopping = False
         self._lease_silent = False
 
@@ -216,6 +219,8 @@ class Tenure:
                 self._spawn(self._look(effect))
             case ReadVenueTime():
                 self._spawn(self._read_time())
+            case ReadAccount():
+                self._account_due.set()
             case Remark():
                 log.warning("account %s: %s: %s", self._account.account, effect.kind, effect.detail)
 
@@ -442,7 +447,10 @@ class Tenure:
                 since_ms = taken.venue_time_ms - (looking.AGAIN_MS if opened else 0)
                 if not opened:
                     pause_ms = config.opening_gap_ms + 50
-            await asyncio.sleep(pause_ms / 1000)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_ms / 1000):
+                    await self._account_due.wait()
+            self._account_due.clear()
 
     async def _call_checkpoints(self) -> None:
         while True:

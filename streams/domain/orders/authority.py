@@ -11,6 +11,7 @@ from schemas.control import (
     AccountLimitsSet,
     CancelRequested,
     FlowClassificationSet,
+    LookRequested,
     MaintenanceScheduled,
     PortfolioCreated,
     StopKind,
@@ -22,6 +23,7 @@ from schemas.envelope import Message
 
 _WINDOWS_MAX = 1000
 _ANNOUNCED_MAX = 1000
+_LOOKS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,15 @@ class Authority:
     classified: Mapping[tuple[str, str], FlowClassificationSet] = field(default_factory=dict)
     canceled: frozenset[str] = frozenset()
     canceled_before_ms: Mapping[str, int] = field(default_factory=dict)
+    looks: tuple[LookRequested, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AccountAuthority:
     """What control says about one account. Limits None: none were set, so nothing may be sent.
 
-    `incarnation` is the portfolio's present one, `former` are those it had before.
+    `incarnation` is the portfolio's present one, `former` are those it had before. `looks` are the latest questions that
+    operators want asked: when they said so, and about which command (None: the whole account).
     """
 
     portfolio: str | None = None
@@ -72,6 +76,7 @@ class AccountAuthority:
     classified: Mapping[str, FlowClassificationSet] = field(default_factory=dict)
     canceled: frozenset[str] = frozenset()
     canceled_before_ms: int = 0
+    looks: frozenset[tuple[int, str | None]] = frozenset()
 
     def is_former(self, portfolio: str, incarnation: str) -> bool:
         """Whether that was an incarnation of the account's portfolio and is no more."""
@@ -102,6 +107,8 @@ def fold(state: Authority, message: Message) -> Authority:
             return replace(state, maintenance=(*state.maintenance, message)[-_WINDOWS_MAX:])
         case CancelRequested():
             return _cancel_requested(state, message)
+        case LookRequested():
+            return replace(state, looks=(*state.looks, message)[-_LOOKS_MAX:])
         case TransferAnnounced():
             return replace(state, announced=(*state.announced, message)[-_ANNOUNCED_MAX:])
         case FlowClassificationSet():
@@ -148,6 +155,7 @@ def for_account(state: Authority, account: str, venue: str) -> AccountAuthority:
         maintenance=tuple((window.from_ms, window.to_ms) for window in state.maintenance if window.venue == venue),
         canceled=state.canceled,
         canceled_before_ms=max((state.canceled_before_ms.get(scope, 0) for scope in scopes), default=0),
+        looks=frozenset((look.at_ms, look.target_command_id) for look in state.looks if look.account == account),
         announced=tuple(transfer for transfer in state.announced if transfer.account == account),
         classified={flow_id: said for (name, flow_id), said in state.classified.items() if name == account},
     )

@@ -33,6 +33,7 @@ from streams.domain.orders.stimuli import (
     LeaseRenewed,
     Looked,
     OrderHeard,
+    ReadAccount,
     Remark,
     Replied,
     RightsRead,
@@ -89,6 +90,7 @@ def _handle(turn: Turn, event: Input) -> None:
             _inherit(turn)
         case AuthorityRead():
             _resume(turn)
+            _look_again(turn)
             flows.classify(turn)
         case CommandRead():
             _admit(turn, event)
@@ -161,6 +163,19 @@ def _resume(turn: Turn) -> None:
     lifted = tuple(halt_id for halt_id in turn.books.halts if halt_id in authority.resumed)
     if lifted and authority.portfolio is not None:
         turn.say(AccountResumed(**turn.common(), portfolio=authority.portfolio, halt_ids=lifted))
+
+
+def _look_again(turn: Turn) -> None:
+    """Ask now what operators want asked: about an order whose fate is unknown, or for the whole account."""
+    authority = turn.state.authority
+    assert authority is not None
+    for _, command_id in sorted(authority.looks - turn.state.looks_seen, key=str):
+        order = turn.books.orders.get(command_id or "")
+        if command_id is None:
+            turn.ask(ReadAccount())
+        elif order is not None and order.state is OrderState.UNKNOWN:
+            turn.tend(order.command_id, due_boot_ms=turn.now.boot_ms)
+    turn.change(looks_seen=authority.looks)
 
 
 def _seen(turn: Turn, offset: int) -> bool:

@@ -115,5 +115,6 @@ class State:
     compared_boot_ms: int = 0
     rejections: tuple[tuple[str, int], ...] = ()
     clock_off: bool = False
+    looks_seen: frozenset[tuple[int, str | None]] = frozenset()
     repeats: int = 0
     doubts: Doubts = Doubts()

@@ -262,6 +262,11 @@ class ReadVenueTime:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadAccount:
+    """Take a snapshot of the whole account now; answer with SnapshotRead."""
+
+
+@dataclass(frozen=True, slots=True)
 class Remark:
     """Something a person should see that changes nothing here: one log line and one count for each kind."""
 
@@ -269,4 +274,4 @@ class Remark:
     detail: str
 
 
-Effect = Publish | SendOrder | SendCancel | LookUp | ReadVenueTime | Remark
+Effect = Publish | SendOrder | SendCancel | LookUp | ReadVenueTime | ReadAccount | Remark

@@ -221,7 +221,7 @@ class _Teller:
     def _come_to_rest(self) -> None:
         """Nothing new; what was begun ends and is in the tables."""
         began = time.monotonic()
-        self._flow.trimtab("halt", "all", "--freeze", "--why", "end of the crash run")
+        self._flow.trimtab("freeze", "all", "--why", "end of the crash run")
         self._wait(lambda: not self._seen.unresolved() and self._is_at_rest(), "orders are still open")
         self._story.drained_s = self._story.drained_s or time.monotonic() - began
         self._say("all has ended")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,8 +23,15 @@ def _demo(*words: str) -> "subprocess.Popen[str]":
 @pytest.mark.timeout(HANG_S)
 def test_7_1_the_demo_rebalances_every_portfolio_and_ends_by_itself_with_a_verified_summary():
     demo = _demo("--for", "60")
-    said, _ = demo.communicate(timeout=HANG_S)
-    assert demo.returncode == 0, said
+    assert demo.stdout is not None
+    said = ""
+    while "ready; in another terminal" not in said:
+        line = demo.stdout.readline()
+        assert line, said
+        said += line
+    _operate(re.search(r"terminal: \. (\S+) &&", said))
+    said += demo.stdout.read()
+    assert demo.wait(HANG_S) == 0, said
     filled = {
         name: int(count) for name, count in re.findall(r"^  (\w+) +\d+ decisions, (\d+) filled orders", said, re.MULTILINE)
     }
@@ -33,6 +41,33 @@ def test_7_1_the_demo_rebalances_every_portfolio_and_ends_by_itself_with_a_verif
     assert re.search(r"shortfall        [+-][\d.]+ bp .* n = \d+ orders", said)
     assert "simulated fills" in said
     assert "verified         all checks passed" in said
+
+
+def _operate(environment: "re.Match[str] | None") -> None:
+    """3.1, 3.3: what an operator says and asks in another terminal while the demo trades."""
+    assert environment is not None
+
+    def trimtab(*words: str) -> str:
+        command = f'. {environment[1]} && exec "$0" -m streams {shlex.join(words)}'
+        done = subprocess.run(
+            ["/bin/sh", "-c", command, sys.executable],
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=HANG_S,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    frozen = re.match(r"freeze ([0-9a-f]{32}) within portfolio:even", trimtab("freeze", "portfolio:even", "--why", "a test"))
+    assert frozen is not None
+    shown = trimtab("limits", "show")
+    assert "of 100000" in shown
+    assert re.search(rf"{frozen[1]} .* portfolio:even +freeze by .*: a test", shown), shown
+    assert trimtab("resume", "portfolio:even") == f"resumed portfolio:even: {frozen[1]}\n"
+    assert "asked to cancel every open order within account:alpha" in trimtab("cancel", "--all", "--scope", "account:alpha")
+    assert "Unknown orders" in trimtab("unknown", "list")
 
 
 @pytest.mark.timeout(HANG_S)

@@ -5,13 +5,13 @@ from decimal import Decimal
 
 import pytest
 
-from schemas.control import CancelRequested, StopKind
+from schemas.control import CancelRequested, LookRequested, StopKind
 from schemas.orders import CancelIntended, CommandAdmitted, OrderAccepted, OrderClosed
 from streams.domain.orders.authority import Authority, fold, for_account
 from streams.domain.orders.books import Books, evolve
 from streams.domain.orders.checkpoint import checkpoint, restore, without_commands
 from streams.domain.orders.outcome import Standing, VenueReply
-from streams.domain.orders.stimuli import Publish, SendCancel
+from streams.domain.orders.stimuli import Looked, LookUp, Publish, ReadAccount, SendCancel
 from tests.unit.orders.desk import WALL_MS, Desk, cancel, desk, place, view
 
 
@@ -156,3 +156,41 @@ def test_3_3_the_folds_own_cancel_beside_ours_ends_with_the_same_target() -> Non
     assert not table.state.books.orders
     assert table.story(theirs)[-1] == "cancel-ended"
     assert isinstance(table.state.books, Books)
+
+
+def test_3_3_given_an_operators_question_then_the_venue_is_asked_at_once_and_the_rule_stays_the_same() -> None:
+    """`trimtab unknown resolve`: it hastens the proof, it never replaces it."""
+    table = desk()
+    command, _ = table.unknown()
+    for _ in range(5):
+        table.put(Looked, command_id=command, attempt=1, look=None)
+        table.refresh()
+        table.wait_until_due()
+    table.put(Looked, command_id=command, attempt=1, look=None)
+    assert not table.asked(LookUp)
+    asked = frozenset({(WALL_MS, command), (WALL_MS, "f" * 32)})
+    table.allow(looks=asked)
+    assert [look.command_id for look in table.asked(LookUp)] == [command]
+    table.look(command)
+    assert "absent" not in table.story(command)  # one answer, before its time is over at the venue, proves nothing
+    table.allow(looks=asked)
+    assert not table.asked(LookUp)
+
+
+def test_3_3_given_a_question_about_the_account_then_it_is_read_now_and_once() -> None:
+    table = desk()
+    table.allow(looks=frozenset({(WALL_MS, None)}))
+    assert len(table.asked(ReadAccount)) == 1
+    table.allow(looks=frozenset({(WALL_MS, None)}))
+    assert not table.asked(ReadAccount)
+    table.allow(looks=frozenset({(WALL_MS, None), (WALL_MS + 1, None)}))
+    assert len(table.asked(ReadAccount)) == 1
+
+
+def test_3_3_an_operators_questions_reach_the_account_that_they_name() -> None:
+    fields = {"scope": "account:alice", "at_ms": WALL_MS, "who": "op", "account": "alice"}
+    said = fold(Authority(), LookRequested.model_validate(fields | {"target_command_id": "a" * 32}))
+    for number in range(200):
+        said = fold(said, LookRequested.model_validate(fields | {"at_ms": WALL_MS + number}))
+    assert len(for_account(said, "alice", "sim").looks) == 100
+    assert not for_account(said, "bob", "sim").looks

@@ -1,0 +1,170 @@
+"""`trimtab halt`, `freeze`, `cancel`, `resume`: what stops trading, at once, and what lets it go on.
+
+halt: no new orders, and open ones are taken off the book. freeze: no new orders. Both go by the control topic; a halt also by
+the local HALT file, with Kafka and the database down.
+"""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Sequence
+
+import click
+
+from schemas.control import CancelRequested, StopKind, TradingResumed, TradingStopped
+from schemas.ledger import OrderState
+from streams import settings
+from streams.agents.executor.control import HALT_FILE
+from streams.cli.control import ControlTopic, check_scope, spoken, write_control
+from streams.cli.inspect import query
+from streams.domain.errors import RefusedError
+from streams.domain.orders.lifecycle import TERMINAL
+from streams.gateways import views
+from streams.settings import Settings
+
+_COMMAND_ID = re.compile(r"[0-9a-f]{32}")
+_why = click.option("--why", default="", help="The reason that goes on record.")
+
+
+@click.command()
+@click.argument("scope")
+@_why
+@click.option("--offline", is_flag=True, help="By the local HALT file: works with Kafka and the database down.")
+def halt(scope: str, why: str, offline: bool) -> None:
+    """Stop new orders within SCOPE (all, portfolio:NAME, account:NAME, venue:NAME) and cancel the open ones.
+
+    With --offline it writes the HALT file, waits until the executor's cancels are out or its lease has run out, and lists what
+    still stands at the venues: `trimtab cancel --all --offline` takes that off the book.
+    """
+    checked = settings.load()
+    check_scope(scope)
+    if offline:
+        return _halt_offline(checked, scope, why)
+    return _stop(checked, scope, why, StopKind.HALT)
+
+
+@click.command()
+@click.argument("scope")
+@_why
+def freeze(scope: str, why: str) -> None:
+    """Stop new orders within SCOPE (all, portfolio:NAME, account:NAME, venue:NAME); open ones stay on the book."""
+    checked = settings.load()
+    check_scope(scope)
+    _stop(checked, scope, why, StopKind.FREEZE)
+
+
+@click.command()
+@click.argument("order", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every order decided up to now within --scope.")
+@click.option("--scope", default="all", show_default=True, help="With --all: all, portfolio:NAME, account:NAME or venue:NAME.")
+@click.option("--offline", is_flag=True, help="Ask the venues directly, without Kafka and database; asks before it does.")
+@click.option("--yes", is_flag=True, help="With --offline: do not ask.")
+@_why
+def cancel(order: str | None, everything: bool, scope: str, offline: bool, yes: bool, why: str) -> None:
+    """Take ORDER (a client order id or command id), or all orders, off the book.
+
+    Nothing is stopped: a portfolio may well decide to trade again; `trimtab halt` stops it. With --offline only orders that
+    carry ids of ours are canceled, with the trading keys of the settings; do so under the HALT file.
+    """
+    checked = settings.load()
+    check_scope(scope)
+    if (order is not None) is everything:
+        raise RefusedError("name one order, or say --all; `trimtab orders` shows them")
+    if offline:
+        if not everything:
+            raise RefusedError("--offline goes with --all: without the database nobody knows which order that is")
+        return _cancel_offline(checked, scope, yes)
+    event = CancelRequested(scope=scope, **spoken(why)) if order is None else _cancel_of(order, why)
+    write_control(checked, event)
+    return click.echo(f"asked to cancel {f'every open order within {scope}' if order is None else order}")
+
+
+@click.command()
+@click.argument("scope")
+@click.option("--halt-id", "halt_ids", multiple=True, help="Lift this halt (repeatable); without it what operators stopped.")
+@_why
+def resume(scope: str, halt_ids: tuple[str, ...], why: str) -> None:
+    """Lift halts of SCOPE by name, and void the commands that were decided before.
+
+    A halt that happened by itself is lifted only by its --halt-id: `trimtab limits show` lists it with its cause.
+    """
+    checked = settings.load()
+    check_scope(scope)
+    for halt_id in halt_ids:
+        if not _COMMAND_ID.fullmatch(halt_id):
+            raise RefusedError(f"{halt_id!r} is not a halt id; `trimtab limits show` lists those that stand")
+    named = asyncio.run(_resume(checked, scope, halt_ids, why))
+    click.echo(f"resumed {scope}: {', '.join(named)}")
+
+
+def _stop(checked: Settings, scope: str, why: str, kind: StopKind) -> None:
+    stop = TradingStopped(scope=scope, **spoken(why), halt_id=secrets.token_hex(16), kind=kind)
+    write_control(checked, stop)
+    click.echo(f"{stop.kind} {stop.halt_id} within {scope}; lift it with: trimtab resume {scope}")
+
+
+def _halt_offline(checked: Settings, scope: str, why: str) -> None:
+    from streams.cli import offline
+
+    offline.accounts(checked, scope)
+    path = checked.state_dir / HALT_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{scope} {why or 'operator'}\n")
+    click.echo(f"wrote {path}: no new order within {scope} until it is removed")
+    still = asyncio.run(offline.drained(checked, scope))
+    for account, orders in sorted(still.items()):
+        if orders is None:
+            click.echo(f"account {account}: its venue cannot be asked; look at its open orders there")
+            continue
+        for order in orders:
+            click.echo(f"account {account}: {offline.in_words(order)} still stands")
+    if any(still.values()):
+        click.echo(f"take them off the book with: trimtab cancel --all --offline --scope {scope}")
+    elif all(orders is not None for orders in still.values()):
+        click.echo("no order of ours stands at the venues")
+
+
+def _cancel_offline(checked: Settings, scope: str, yes: bool) -> None:
+    from streams.cli import offline
+
+    if not (checked.state_dir / HALT_FILE).exists():
+        raise RefusedError(
+            f"there is no HALT file: first `trimtab halt {scope} --offline`, so that nothing new is sent meanwhile"
+        )
+    found = asyncio.run(offline.standing(checked, scope))
+    lost = sorted(account for account, orders in found.items() if orders is None)
+    mine = {account: orders for account, orders in found.items() if orders}
+    for account, orders in sorted(mine.items()):
+        for order in orders:
+            click.echo(f"account {account}: {offline.in_words(order)}")
+    if mine and (yes or click.confirm("cancel these orders at their venues now?")):
+        for account, client_order_id, answer in asyncio.run(offline.cancel(checked, mine)):
+            click.echo(f"account {account}: {client_order_id}: {answer}")
+    elif not mine and not lost:
+        click.echo("no order of ours stands at the venues")
+    if lost:
+        raise RefusedError(f"the venues of {', '.join(lost)} cannot be asked; look at their open orders there")
+
+
+def _cancel_of(order: str, why: str) -> CancelRequested:
+    found = query(lambda connection: views.order(connection, order))
+    if found is None:
+        raise RefusedError(f"there is no order {order!r} in the books; `trimtab orders` shows them")
+    if OrderState(found.state) in TERMINAL:
+        raise RefusedError(f"order {order} is {found.state} already; there is nothing to cancel")
+    return CancelRequested(scope=f"account:{found.account}", **spoken(why), target_command_id=found.command_id)
+
+
+async def _resume(checked: Settings, scope: str, halt_ids: Sequence[str], why: str) -> list[str]:
+    async with ControlTopic(checked) as topic:
+        if not halt_ids:
+            stops = (await topic.controls()).stops.values()
+            halt_ids = [stop.halt_id for stop in stops if stop.scope == scope]
+        if not halt_ids:
+            raise RefusedError(
+                f"{scope}: nothing is stopped by an operator there; `trimtab limits show` lists the halts that happened by "
+                "themselves: name them with --halt-id"
+            )
+        event = TradingResumed(scope=scope, **spoken(why), halt_ids=tuple(halt_ids))
+        await topic.append([event])
+        return list(halt_ids)
