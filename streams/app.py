@@ -22,7 +22,7 @@ from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.kafka_admin import Floors, require_topics
 from streams.gateways.loop import run_loop
 from streams.gateways.signing import signer_of, verifier_of
-from streams.ports import NO_CRASH_POINTS, CrashPoints, FoldFactory, FoldSpec, Signer, TradingVenue
+from streams.ports import NO_CRASH_POINTS, CrashPoints, FoldFactory, FoldSpec, ListeningVenue, Signer
 from streams.settings import KeyPair, Settings, secret
 from streams.topics import ORDERS_EVENTS, partitions_of, topics_of
 
@@ -230,7 +230,7 @@ ROLES: dict[str, Callable[[Settings, str], int]] = {
 
 def trading_venue(
     settings: Settings, account: str, budget: "RequestBudget | None" = None, points: CrashPoints = NO_CRASH_POINTS
-) -> TradingVenue:
+) -> ListeningVenue:
     """An account's connection with its trading key. Without a budget it is an operator's, with his share of the weight.
 
     Raises RefusedError when the key is missing.

@@ -1,14 +1,20 @@
-"""3.4 on the real stack: cash alone, a deposit, a withdrawal nobody announced, a trade made by hand on the venue."""
+"""3.4 on the real stack: cash alone, a deposit, a withdrawal nobody announced, a trade made by hand on the venue; told on by
+the real books to the real fold, which holds until each is classified."""
 
 from decimal import Decimal
 from typing import Any
 
 from schemas.control import FlowClassificationSet, FlowKind, TransferAnnounced
-from schemas.orders import AccountHalted, AccountOpened, CommandNotAdmitted, FlowClassified, FlowObserved
+from schemas.orders import AccountHalted, AccountOpened, CommandNotAdmitted, ExecutionEvent, FlowClassified, FlowObserved
+from schemas.rebalance import Reason
+from streams.agents.executor.letters import event_id
+from streams.domain.ledger.books import Books
 from streams.gateways.venue_budget import RequestBudget
 from streams.gateways.venue_client import Credentials, make_client
 from streams.gateways.venue_profile import VenueProfile
-from tests.stack.executor.installation import CLOCK, Installation, ended, opened, until
+from streams.topics import ORDERS_LEDGER
+from tests.stack.executor.installation import CLOCK, SYMBOLS, Installation, ended, opened, until
+from tests.unit.portfolio.story import Story, created, limits, policy, reason_now, targets
 
 FILLED = ["admitted", "intended", "accepted", "filled", "closed"]
 
@@ -76,5 +82,34 @@ async def test_3_4_cash_a_deposit_a_withdrawal_and_a_trade_by_hand(installation:
         for flow in flows:
             await acked(installation, flow, FlowKind.FOREIGN)
         assert await ended(installation, await installation.command(installation.place()), "closed") == FILLED
-    assert len(await installation.events(kind=FlowObserved)) == 2 + len(flows)
-    assert not await installation.events(kind=AccountHalted)
+    events = await installation.events()
+    assert len([event for event in events if isinstance(event, FlowObserved)]) == 2 + len(flows)
+    assert not [event for event in events if isinstance(event, AccountHalted)]
+    _told_to_the_fold(installation, events)
+
+
+def _told_to_the_fold(installation: Installation, events: list[ExecutionEvent]) -> None:
+    """From the venue to holdings: the real books of these events, the real fold of their entries. It is held from each flow
+    that nobody announced to its classification, and in the end it holds what the venue says, to the last place."""
+    books, story = Books(), Story()
+    for event in (created("p-alice", accounts={"alice": "sim"}), targets("p-alice"), policy("p-alice"), limits("p-alice")):
+        story.control(event)
+    for symbol in SYMBOLS:
+        story.rules(symbol, "sim")
+    waiting: set[str] = set()
+    for event in events:
+        entry = books.book(event, event_id(event))
+        if entry is None:
+            continue
+        story.input(entry, ORDERS_LEDGER)
+        if isinstance(event, FlowObserved):
+            waiting.add(event.flow_id)
+        elif isinstance(event, FlowClassified):
+            waiting.discard(event.flow_id)
+        if story.portfolio("p-alice").accounts["alice"].opened:
+            expected = Reason.UNCLASSIFIED_FLOW if waiting else Reason.NO_PRICE
+            assert reason_now(story, "p-alice") is expected
+    assert not waiting
+    holdings = {asset: amount for asset, amount in story.portfolio("p-alice").accounts["alice"].holdings.items() if amount}
+    funds = installation.server.venue.market.funds.balances("alice")
+    assert holdings == {asset: balance.free + balance.locked for asset, balance in funds if balance.free or balance.locked}
