@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from schemas.orders import AccountHalted, CommandEvent, ExecutionEvent
+from schemas.orders import AccountHalted, CancelEnded, CommandEvent, ExecutionEvent
 from streams.domain.ids import digest_id
 from streams.domain.orders.books import Books, Order, evolve
 from streams.domain.orders.state import Care, State
@@ -36,13 +36,16 @@ class Turn:
 
     def say(self, event: ExecutionEvent) -> None:
         """State a fact: the books advance by it and it is published. Of a cancel of our own under the HALT file it is kept on
-        this machine as well: the log may be away, and the cancel does not wait for it."""
+        this machine as well: the log may be away, and the cancel does not wait for it. Only its end is not: that stands on the
+        end of its order, which the log alone may know."""
         own = self._is_own(event)
         self.change(books=evolve(self.books, event))
         self.effects.append(Publish(event, keep=(own or self._is_own(event)) and self.now.halt_file is not None))
 
     def _is_own(self, event: ExecutionEvent) -> bool:
-        order = self.books.orders.get(event.command_id) if isinstance(event, CommandEvent) else None
+        if not isinstance(event, CommandEvent) or isinstance(event, CancelEnded):
+            return False
+        order = self.books.orders.get(event.command_id)
         return order is not None and bool(order.own_cause)
 
     def ask(self, effect: Effect) -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from schemas.control import CancelRequested, LookRequested, StopKind
-from schemas.orders import CancelIntended, CommandAdmitted, OrderAccepted, OrderClosed
+from schemas.orders import CancelEnded, CancelIntended, CommandAdmitted, OrderAccepted, OrderClosed
 from streams.domain.orders.authority import Authority, fold, for_account
 from streams.domain.orders.books import Books, evolve
 from streams.domain.orders.checkpoint import checkpoint, restore, without_commands
@@ -145,6 +145,23 @@ def test_3_3_kept_events_that_are_published_twice_change_nothing_the_second_time
     books = table.state.books
     for event in kept:
         assert evolve(books, event) == books
+
+
+def test_3_3_given_a_death_under_the_halt_file_then_the_log_holds_no_end_of_a_cancel_without_the_end_of_its_order() -> None:
+    """Found by the simulation: the order's own end was lost with the log away, so its cancel was decided a second time."""
+    table, target, client = standing()
+    before = table.state.books
+    table.halt_file = "pulled"
+    said = [*table.wait(100)]
+    said += table.look(target, order=view(client, standing=Standing.CANCELED, filled_base=Decimal(0)))
+    assert [type(effect.event) for effect in said if isinstance(effect, Publish)][-2:] == [OrderClosed, CancelEnded]
+    for effect in said:
+        before = evolve(before, effect.event) if isinstance(effect, Publish) and effect.keep else before
+    after = desk(before)
+    after.halt_file = "pulled"
+    after.wait(100)
+    assert target in after.state.books.orders
+    assert not own(after), "one cancel for one order, also for its next owner"
 
 
 def test_3_3_the_folds_own_cancel_beside_ours_ends_with_the_same_target() -> None:
