@@ -6,6 +6,7 @@ when a rare state was never reached, since then it proves nothing about it.
 """
 
 import argparse
+import logging
 import os
 import platform
 import subprocess
@@ -135,6 +136,7 @@ def run(orders: int, seed: int, workers: int) -> Iterator[tuple[int, Outcome]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, and say what came of it. Returns the exit status."""
     asked = _parser().parse_args(arguments)
+    logging.disable()
     total, began = Total(), time.monotonic()
     numbers = run(asked.orders, asked.seed, asked.workers)
     if asked.history is not None:

@@ -206,8 +206,8 @@ class World:
         if self.engine.now_ms >= self._feed_silent_until_ms:
             quotes = {symbol: Price(bid, ask, self.wall_ms()) for symbol, (bid, ask) in self.venue.best.items()}
             self.prices = {s: seen(self.prices.get(s), quote, PRICE_WINDOW_MS) for s, quote in quotes.items()}
-        some_up = number == 0 or any(process.up for process in self.processes)
-        self.engine.at(self.engine.now_ms + (700 if some_up else 600_000), self._move, number + 1)
+        up_ms = min(0 if process.up else process.down_until_ms for process in self.processes)
+        self.engine.at(max(self.engine.now_ms + 700, min(up_ms - 700, self.engine.now_ms + 3_600_000)), self._move, number + 1)
 
     def _set_up(self, account: str) -> None:
         common: dict[str, Any] = {"at_ms": WALL_MS - 1000, "who": "operator"}

@@ -5,7 +5,7 @@ Events of a lower epoch that land after a higher OwnerStarted are evidence of a 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from schemas.ledger import OrderState
@@ -34,6 +34,7 @@ from schemas.orders import (
     Side,
 )
 from streams.domain.errors import InvariantError
+from streams.domain.frozen import changed
 from streams.domain.numbers import MONEY
 from streams.domain.orders.lifecycle import TERMINAL, advance, happened
 from streams.domain.orders.limits import Turnover, booked
@@ -54,7 +55,7 @@ class Intent:
     quantity_base: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Order:
     """A command that was admitted and has not ended.
 
@@ -93,7 +94,7 @@ class Order:
         return total
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ended:
     """An order that ended a while ago: still known, so that a late fill finds its home and no id looks foreign."""
 
@@ -109,7 +110,7 @@ class Ended:
     ended_at_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Books:
     """An account's durable state.
 
@@ -154,25 +155,25 @@ def evolve(books: Books, event: ExecutionEvent) -> Books:
         return books
     match event:
         case OwnerStarted():
-            return replace(books, epoch=event.epoch)
+            return changed(books, epoch=event.epoch)
         case AccountOpened():
-            return replace(books, opened=True, opened_at_ms=event.venue_time_ms, totals=dict(event.totals))
+            return changed(books, opened=True, opened_at_ms=event.venue_time_ms, totals=dict(event.totals))
         case FlowObserved():
             return _flowed(books, event)
         case FlowClassified():
             flows = {flow_id: flow for flow_id, flow in books.flows_open.items() if flow_id != event.flow_id}
-            return replace(books, flows_open=flows, flows_seen={**books.flows_seen, event.control_id: event.at_ms})
+            return changed(books, flows_open=flows, flows_seen={**books.flows_seen, event.control_id: event.at_ms})
         case AccountHalted():
-            return replace(books, halts={**books.halts, event.halt_id: event.cause})
+            return changed(books, halts={**books.halts, event.halt_id: event.cause})
         case AccountResumed():
             lifted = set(event.halt_ids)
-            return replace(books, halts={k: v for k, v in books.halts.items() if k not in lifted})
+            return changed(books, halts={k: v for k, v in books.halts.items() if k not in lifted})
         case CommandAdmitted():
             return _admitted(books, event)
         case CommandNotAdmitted():
             return _not_admitted(books, event)
         case CommandsDistrusted():
-            return replace(books, commands_next_offset=max(books.commands_next_offset, event.offset_to))
+            return changed(books, commands_next_offset=max(books.commands_next_offset, event.offset_to))
         case CommandEvent():
             return _progressed(books, event)
         case _:
@@ -185,7 +186,7 @@ def _flowed(books: Books, event: FlowObserved) -> Books:
     totals = {**books.totals, event.asset: MONEY.add(books.totals.get(event.asset, Decimal(0)), event.amount)}
     kept_from_ms = event.venue_time_ms - FLOWS_KEPT_MS
     seen = {flow_id: at_ms for flow_id, at_ms in books.flows_seen.items() if at_ms >= kept_from_ms}
-    return replace(
+    return changed(
         books,
         totals=totals,
         flows_open={**books.flows_open, event.flow_id: (event.asset, event.amount)},
@@ -220,9 +221,9 @@ def _admitted(books: Books, event: CommandAdmitted) -> Books:
         own_cause=event.own_cause,
     )
     if event.own_cause:
-        return replace(books, orders={**books.orders, event.command_id: order})
+        return changed(books, orders={**books.orders, event.command_id: order})
     answered = AnsweredUpTo(incarnation=event.incarnation, decision_number=event.decision_number, ordinal=event.ordinal)
-    return replace(
+    return changed(
         books,
         orders={**books.orders, event.command_id: order},
         answered={**books.answered, event.portfolio: answered},
@@ -239,7 +240,7 @@ def _not_admitted(books: Books, event: CommandNotAdmitted) -> Books:
         mark = AnsweredUpTo(incarnation=event.incarnation, decision_number=event.decision_number, ordinal=event.ordinal)
         answered = {**books.answered, event.portfolio: mark}
     next_offset = max(books.commands_next_offset, event.commands_offset + 1)
-    return replace(books, answered=answered, commands_next_offset=next_offset)
+    return changed(books, answered=answered, commands_next_offset=next_offset)
 
 
 def _progressed(books: Books, event: CommandEvent) -> Books:
@@ -257,13 +258,13 @@ def _progressed(books: Books, event: CommandEvent) -> Books:
         raise InvariantError(f"account {books.account}: {event.TYPE} for command {event.command_id}, which is not open")
     if order.own_cause and isinstance(event, CancelIntended) and _is_repeat(order.intent, event):
         return books  # published again from what its machine had kept
-    changed = _order_after(order, event)
+    after = _order_after(order, event)
     if isinstance(event, OrderIntended | CancelIntended):
         _next_attempt(order, event)
-    if changed.state not in TERMINAL:
-        return _with_ended(replace(books, orders={**books.orders, order.command_id: changed}), changed, event)
+    if after.state not in TERMINAL:
+        return _with_ended(changed(books, orders={**books.orders, order.command_id: after}), after, event)
     remaining = {command_id: other for command_id, other in books.orders.items() if command_id != order.command_id}
-    return _with_ended(replace(books, orders=remaining), changed, event)
+    return _with_ended(changed(books, orders=remaining), after, event)
 
 
 def _order_after(order: Order, event: CommandEvent) -> Order:
@@ -273,15 +274,15 @@ def _order_after(order: Order, event: CommandEvent) -> Order:
             intent = Intent(
                 event.attempt, event.client_order_id, event.timestamp_ms, event.window_ms, event.side, event.quantity_base
             )
-            return replace(order, state=state, intent=intent)
+            return changed(order, state=state, intent=intent)
         case CancelIntended():
-            return replace(
+            return changed(
                 order, state=state, intent=Intent(event.attempt, event.client_order_id, event.timestamp_ms, event.window_ms)
             )
         case OrderAccepted() | OrderFound():
-            return replace(order, state=state, venue_order_id=event.venue_order_id)
+            return changed(order, state=state, venue_order_id=event.venue_order_id)
         case OrderFilled():
-            return replace(
+            return changed(
                 order,
                 state=state,
                 venue_order_id=event.venue_order_id,
@@ -289,7 +290,7 @@ def _order_after(order: Order, event: CommandEvent) -> Order:
                 traded_quote=MONEY.add(order.traded_quote, event.quote_amount),
             )
         case _:
-            return replace(order, state=state)
+            return changed(order, state=state)
 
 
 def _is_repeat(intent: Intent | None, event: CancelIntended) -> bool:
@@ -312,18 +313,18 @@ def _booked(books: Books, event: OrderFilled) -> Books:
         (event.fee_asset, MONEY.minus(event.fee_amount)),
     ):
         totals[asset] = MONEY.add(totals.get(asset, Decimal(0)), amount)
-    return replace(books, totals=totals, turnover=booked(books.turnover, event.venue_time_ms, event.quote_amount))
+    return changed(books, totals=totals, turnover=booked(books.turnover, event.venue_time_ms, event.quote_amount))
 
 
 def _filled_late(books: Books, event: OrderFilled) -> Books:
     """A fill of an attempt that is over: it belongs to that one alone, whatever its command does by now."""
     ended = books.ended[event.client_order_id]
-    late = replace(
+    late = changed(
         ended,
         trade_ids=ended.trade_ids | {event.trade_id},
         filled_base=MONEY.add(ended.filled_base, event.quantity_base),
     )
-    return replace(books, ended={**books.ended, event.client_order_id: late})
+    return changed(books, ended={**books.ended, event.client_order_id: late})
 
 
 def _with_ended(books: Books, order: Order, event: CommandEvent) -> Books:
@@ -347,9 +348,9 @@ def _with_ended(books: Books, order: Order, event: CommandEvent) -> Books:
     )
     kept = {**books.ended, intent.client_order_id: ended}
     if len(kept) <= 2 * ENDED_MAX:
-        return replace(books, ended=kept)
+        return changed(books, ended=kept)
     newest = dict(list(kept.items())[-ENDED_MAX:])
-    return replace(books, ended=newest, forgotten_ms=forgotten_ms(books, newest))
+    return changed(books, ended=newest, forgotten_ms=forgotten_ms(books, newest))
 
 
 def forgotten_ms(books: Books, kept: Mapping[str, Ended]) -> int:

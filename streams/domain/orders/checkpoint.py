@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,6 +10,7 @@ from schemas.codec import encode
 from schemas.ledger import OrderState
 from schemas.orders import EndedOrder, ExecutorCheckpoint, OpenCommand, OpenFlow
 from streams.domain.errors import InvariantError
+from streams.domain.frozen import changed
 from streams.domain.orders.books import Books, Ended, Order, forgotten_ms
 
 _ORDER = TypeAdapter(Order)
@@ -91,8 +91,8 @@ def without_commands(books: Books) -> dict[str, int]:
 
 def with_command(books: Books, command_id: str, command: Any) -> Books:
     """The books with the text of an open command."""
-    order = replace(books.orders[command_id], command=command)
-    return replace(books, orders={**books.orders, command_id: order})
+    order = changed(books.orders[command_id], command=command)
+    return changed(books, orders={**books.orders, command_id: order})
 
 
 def _ended(order: Ended) -> EndedOrder:

@@ -1,10 +1,10 @@
 """Snapshots of a whole account: its opening, once, and from then on the regular comparison with the books."""
 
 import re
-from dataclasses import replace
 
 from schemas.orders import AccountOpened
 from streams.domain import halts
+from streams.domain.frozen import changed
 from streams.domain.orders import alarms, fills, flows
 from streams.domain.orders.outcome import TradeView
 from streams.domain.orders.stimuli import Snapshot, SnapshotRead
@@ -59,7 +59,7 @@ def _reconcile(turn: Turn, event: SnapshotRead) -> None:
     for trade in snapshot.trades:
         _check_trade(turn, snapshot, trade)
     flows.classify(turn)
-    turn.change(books=replace(turn.books, reconciled_ms=max(turn.books.reconciled_ms, snapshot.venue_time_ms)))
+    turn.change(books=changed(turn.books, reconciled_ms=max(turn.books.reconciled_ms, snapshot.venue_time_ms)))
     quiet = not turn.books.orders and event.asked_boot_ms - turn.state.filled_at_boot_ms > turn.state.rules.quiet_ms
     if quiet and turn.books.totals == booked:
         alarms.compare(turn, snapshot)

@@ -6,8 +6,6 @@ absent; it is never sent again. Only an attempt that provably never reached the 
 id. All that lasts is in the books, which are a fold of the account's event log; the rest of the state may be lost at any time.
 """
 
-from dataclasses import replace
-
 from schemas.ledger import OrderState
 from schemas.orders import (
     AccountResumed,
@@ -18,6 +16,7 @@ from schemas.orders import (
     OrderUnknown,
     PlaceOrder,
 )
+from streams.domain.frozen import changed
 from streams.domain.orders import alarms, attempts, cancels, distrust, flows, gate, opening, stops
 from streams.domain.orders.books import precedes
 from streams.domain.orders.checkpoint import with_command
@@ -120,11 +119,10 @@ def _advance(turn: Turn) -> None:
     distrust.tell(turn)
     cancels.end_with_targets(turn)
     stops.enforce(turn)
-    waiting = sorted(turn.books.orders.values(), key=lambda order: (attempts.rank(order), order.commands_offset))
-    for waited in waiting:
+    due = [order for order in turn.books.orders.values() if turn.is_due(order.command_id)]
+    for waited in sorted(due, key=lambda order: (attempts.rank(order), order.commands_offset)):
         order = turn.books.orders.get(waited.command_id)
-        care = turn.care(waited.command_id)
-        if order is None or care.busy or care.due_boot_ms > turn.now.boot_ms:
+        if order is None or not turn.is_due(order.command_id):
             continue
         if order.is_cancel:
             cancels.advance(turn, order)
@@ -182,7 +180,7 @@ def _seen(turn: Turn, offset: int) -> bool:
     """Go on past `offset`; whether it is new."""
     if offset < turn.books.commands_next_offset:
         return False
-    turn.change(books=replace(turn.books, commands_next_offset=offset + 1))
+    turn.change(books=changed(turn.books, commands_next_offset=offset + 1))
     return True
 
 

@@ -61,7 +61,7 @@ class VenueTime:
         return self.earliest_ms + max(0, boot_ms - self.at_boot_ms)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Care:
     """What is under way for one open command and when to look at it next; lost with the process, and harmless so.
 
@@ -90,7 +90,7 @@ class Doubts:
     due_boot_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     """Everything `protocol.step` knows of one account.
 

@@ -1,9 +1,9 @@
 """One step of the protocol under way: the state as it changes, the effects as they are asked for."""
 
-from dataclasses import replace
 from typing import Any
 
 from schemas.orders import AccountHalted, CancelEnded, CommandEvent, ExecutionEvent
+from streams.domain.frozen import changed
 from streams.domain.ids import digest_id
 from streams.domain.orders.books import Books, Order, evolve
 from streams.domain.orders.state import Care, State
@@ -32,7 +32,7 @@ class Turn:
 
     def change(self, **changes: Any) -> None:
         """Change fields of the state."""
-        self.state = replace(self.state, **changes)
+        self.state = changed(self.state, **changes)
 
     def say(self, event: ExecutionEvent) -> None:
         """State a fact: the books advance by it and it is published. Of a cancel of our own under the HALT file it is kept on
@@ -56,9 +56,14 @@ class Turn:
         """What is under way for a command."""
         return self._care.get(command_id, _NOTHING)
 
+    def is_due(self, command_id: str) -> bool:
+        """Whether a command is to be looked at now: no answer is outstanding, and its time has come."""
+        care = self._care.get(command_id, _NOTHING)
+        return not care.busy and care.due_boot_ms <= self.now.boot_ms
+
     def tend(self, command_id: str, **changes: Any) -> None:
         """Change what is under way for a command; `finish` forgets what has ended."""
-        self._care[command_id] = replace(self.care(command_id), **changes)
+        self._care[command_id] = changed(self.care(command_id), **changes)
 
     def forget_care(self) -> None:
         """Nothing is under way any more: what was belonged to a former tenure."""
