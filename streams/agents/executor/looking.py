@@ -81,8 +81,8 @@ async def snapshot(venue: TradingVenue, symbols: Sequence[str], since_ms: int | 
 def _compared_until(books: Books, venue_time_ms: int) -> int:
     if not books.opened:
         return venue_time_ms - 1000
-    since_ms = books.reconciled_ms - AGAIN_MS if books.reconciled_ms else venue_time_ms - DAY_MS
-    return max(books.opened_at_ms, since_ms, venue_time_ms - FLOWS_BACK_MS)
+    # Books that no checkpoint calls compared, were not: a trade of any time since their opening may be missing.
+    return max(books.opened_at_ms, books.reconciled_ms - AGAIN_MS, venue_time_ms - FLOWS_BACK_MS)
 
 
 async def _strangers(venue: TradingVenue, trades: Sequence[TradeView], books: Books) -> dict[str, str]:
