@@ -449,7 +449,7 @@ class Tenure:
                 pause_ms = 2000
             else:
                 self.hear(SnapshotRead, snapshot=taken, asked_boot_ms=asked_boot_ms)
-                since_ms = taken.venue_time_ms - (20_000 if opened else 0)
+                since_ms = taken.venue_time_ms - (looking.AGAIN_MS if opened else 0)
                 if not opened:
                     pause_ms = config.opening_gap_ms + 50
             await Pause(pause_ms)

@@ -109,7 +109,7 @@ class Account:
     halts: set[str] = field(default_factory=set)
     fills: dict[str, dict[str, Decimal]] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
-    departed: set[tuple[str, int]] = field(default_factory=set)
+    departed: set[tuple[str, int, int]] = field(default_factory=set)
     accepted: dict[str, str] = field(default_factory=dict)
     by_client_id: dict[str, str] = field(default_factory=dict)
     opened: bool = False
@@ -199,7 +199,7 @@ class Account:
         held = self.truth.holds(event.client_order_id)
         _require(not held, "I1", f"{event.TYPE} of attempt {event.attempt}, but the venue holds the order")
         if isinstance(event, OrderUnsent):
-            left = (event.command_id, event.attempt) in self.departed
+            left = (event.command_id, event.attempt, 0) in self.departed
             _require(not left, "I1", f"attempt {event.attempt} is called unsent, but its bytes left")
         self.absent.add(event.client_order_id)
 
@@ -246,10 +246,11 @@ class Account:
             same = life.client_order_id == client_order_id
             _require(same, "I1", f"client id {client_order_id} is sent, {life.client_order_id} was intended")
 
-    def left(self, command_id: str, attempt: int) -> None:
-        """The bytes of a request leave."""
-        _require((command_id, attempt) not in self.departed, "I1", f"bytes left twice for attempt {attempt}")
-        self.departed.add((command_id, attempt))
+    def left(self, command_id: str, attempt: int, epoch: int = 0) -> None:
+        """The bytes of an order leave, once for each attempt; those of a cancel once for each attempt of an owner (`epoch`):
+        what it kept on its machine under the HALT file may come too late to be known to the next one."""
+        _require((command_id, attempt, epoch) not in self.departed, "I1", f"bytes left twice for attempt {attempt}")
+        self.departed.add((command_id, attempt, epoch))
 
     def taken(self, client_order_id: str) -> None:
         """The venue accepted an order."""

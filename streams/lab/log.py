@@ -74,7 +74,7 @@ class Producer:
         if self._process.asleep and self._landed_ms > self._process.asleep_from_ms + 4:
             self._held += 1
             return
-        if self._world.chance.strikes(40, "append refused", self._process.number, self._world.engine.now_ms):
+        if self._world.chance.strikes(200, "append refused", self._process.number, self._world.engine.now_ms):
             self._refuse()
             return
         written, acked = self._queue.popleft()

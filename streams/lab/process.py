@@ -73,7 +73,7 @@ class Process:
             world.killed_at[point] += 1
             self.die(world.chance.between(200, 12_000, "away for", *about))
             raise Killed
-        if world.chance.strikes(60, "asleep at a step", *about):
+        if world.chance.strikes(160, "asleep at a step", *about):
             world.slept_at[point] += 1
             self.sleep(world.chance.between(500, 15_000, "asleep for", *about), f"at {point.value}")
 

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import TypeVar
 
 from streams.lab.chance import Key
-from streams.lab.plan import Plan
+from streams.lab.plan import NIGHT_MS, Item, Plan
 from streams.lab.world import Outcome, play
 
 _T = TypeVar("_T")
@@ -26,9 +26,9 @@ class Shrinker:
     def shortest(self) -> Outcome:
         """The shortest failing history found, with its story."""
         self._cut_the_end()
-        self._reduce(self._best.plan.items, lambda items: (replace(self._best.plan, items=tuple(items)), self._spared))
+        self._reduce(self._best.plan.items, self._with_items)
         self._reduce(self._best.struck, self._without_mishaps)
-        self._reduce(self._best.plan.items, lambda items: (replace(self._best.plan, items=tuple(items)), self._spared))
+        self._reduce(self._best.plan.items, self._with_items)
         return play(self._best.plan, tuple(self._spared), telling=True)
 
     def _cut_the_end(self) -> None:
@@ -36,6 +36,12 @@ class Shrinker:
         if self._best.virtual_ms < plan.end_ms:
             kept = tuple(item for item in plan.items if item.at_ms <= self._best.virtual_ms)
             self._try(replace(plan, items=kept, end_ms=self._best.virtual_ms + 1), self._spared)
+
+    def _with_items(self, kept: Sequence[Item]) -> tuple[Plan, frozenset[Key]]:
+        """The night stays: without it everything would be awake for two idle days, and the next try would never end."""
+        numbers = {item.number for item in kept}
+        items = tuple(i for i in self._best.plan.items if i.number in numbers or NIGHT_MS in i.fields)
+        return replace(self._best.plan, items=items), self._spared
 
     def _without_mishaps(self, kept: Sequence[Key]) -> tuple[Plan, frozenset[Key]]:
         return self._best.plan, self._spared | (frozenset(self._best.struck) - frozenset(kept))

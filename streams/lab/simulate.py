@@ -113,9 +113,9 @@ def one(seed: int, orders: int) -> Outcome:
     return play(plan(seed, orders))
 
 
-def run(orders: int, seed: int, workers: int) -> Iterator[tuple[int, Outcome]]:
-    """(number, outcome) of each history as it ends. The caller may stop at any time."""
-    sizes = [min(HISTORY_ORDERS, orders - begin) for begin in range(0, orders, HISTORY_ORDERS)]
+def run(orders: int, seed: int, workers: int, size: int = HISTORY_ORDERS) -> Iterator[tuple[int, Outcome]]:
+    """(number, outcome) of each history of `size` orders as it ends. The caller may stop at any time."""
+    sizes = [size] * -(-orders // size)
     if workers == 1:
         for number, size in enumerate(sizes):
             yield number, one(history_seed(seed, number), size)
@@ -138,9 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     logging.disable()
     total, began = Total(), time.monotonic()
-    numbers = run(asked.orders, asked.seed, asked.workers)
+    numbers = run(asked.orders, asked.seed, asked.workers, asked.size)
     if asked.history is not None:
-        numbers = iter([(asked.history, one(history_seed(asked.seed, asked.history), HISTORY_ORDERS))])
+        numbers = iter([(asked.history, one(history_seed(asked.seed, asked.history), asked.size))])
     for number, outcome in numbers:
         total.add(outcome)
         if outcome.violation is not None:
@@ -162,13 +162,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _failed(asked: argparse.Namespace, number: int, outcome: Outcome, total: Total) -> int:
     _say(f"VIOLATION {outcome.violation}")
-    _say(f"  in history {number} of seed {asked.seed}, after {total.orders} orders of this run")
+    spent = f"after {total.orders} orders and {time.process_time():.0f} s of processor time"
+    _say(f"  in history {number} of seed {asked.seed}, {spent}")
+    if not asked.shrink:
+        return 1
     shrinker = Shrinker(outcome, asked.shrink)
     short = shrinker.shortest()
     items, mishaps = (f"{len(few)} of {len(all_)}" for few, all_ in _pairs(short, outcome))
     _say(f"the shortest history found in {shrinker.tries} tries has {items} commands and happenings, {mishaps} mishaps:")
     _say("\n".join(short.story[-STORY_LINES_MAX:]))
-    _say(f"again: python -m streams.lab.simulate --seed {asked.seed} --history {number}")
+    _say(f"again: python -m streams.lab.simulate --seed {asked.seed} --size {asked.size} --history {number}")
     return 1
 
 
@@ -205,6 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--orders", type=int, default=1_000_000, help="how many orders to give")
     parser.add_argument("--seed", type=int, default=1, help="the run's seed")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes")
+    parser.add_argument("--size", type=int, default=HISTORY_ORDERS, help="orders in one history")
     parser.add_argument("--history", type=int, help="play this history of the seed alone")
     parser.add_argument("--shrink", type=float, default=60.0, help="seconds to spend on a shorter history that fails")
     parser.add_argument("--report", action="store_true", help="write docs/evidence/simulate-DATE.md")

@@ -149,7 +149,7 @@ class Venue:
             return VenueReply(http_status=400, code="-1021", text="Timestamp for this request is outside of the recvWindow.")
         if world.chance.strikes(1500, "too many requests", *about):
             return VenueReply(http_status=429, code="-1003", text="Too much request weight used.", retry_after_ms=2000)
-        if world.chance.strikes(250, "key refused", *about):
+        if world.chance.strikes(1200, "key refused", *about):
             return VenueReply(http_status=401, code="-2015", text="Invalid API-key, IP, or permissions for action.")
         return None
 
@@ -287,6 +287,8 @@ class VenueClient:
     ) -> VenueReply:
         world, chance = self._world, self._world.chance
         fare = next((what for what, parts in _FARES if chance.strikes(parts, what, *about)), "")
+        if chance.strikes(600, "asleep in connect", *about):
+            self._process.sleep(chance.between(300, 9000, "asleep for", *about), "while it connects")
         await Pause(chance.between(0, 2, "connect", *about))
         if fare == "not connected":
             world.fared[fare] += 1

@@ -524,10 +524,11 @@ class World:
                 continue
             if tenure.requests:
                 self.seen["killed with a request in flight"] += 1
-            waiting = (order for order in tenure.state.books.orders.values() if order.state is OrderState.INTENDED)
-            if any((order.command_id, order.intent.attempt) not in self.checks[seat.account.account].departed
-                   for order in waiting if order.intent is not None and not order.is_cancel):  # fmt: skip
-                self.seen["killed between intent and request"] += 1
+            departed = self.checks[seat.account.account].departed
+            for order in tenure.state.books.orders.values():
+                if order.state is OrderState.INTENDED and order.intent is not None and not order.is_cancel:
+                    unsent = (order.command_id, order.intent.attempt, 0) not in departed
+                    self.seen["killed between intent and request"] += unsent
 
     def process_woke(self, process: Process) -> None:
         """A process goes on after a sleep."""
@@ -588,7 +589,8 @@ class World:
         """The bytes leave."""
         account, process, client_order_id = tenure.seat.account.account, tenure.process, effect.request.client_order_id
         woken = self.engine.now_ms - process.woke_ms < 10
-        self.checks[account].left(effect.command_id, effect.attempt)
+        epoch = tenure.claimed.epoch if isinstance(effect, SendCancel) else 0
+        self.checks[account].left(effect.command_id, effect.attempt, epoch)
         self._left[client_order_id] = Left(tenure.claimed.epoch, self.engine.now_ms, woken)
         what = "a cancel of" if isinstance(effect, SendCancel) else "order"
         self.tell(f"  {process.name} sends {what} {client_order_id[:8]} of {account}")
