@@ -22,8 +22,8 @@ from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.lease import PostgresLeases
 from streams.gateways.loop import run_loop
 from streams.gateways.signing import verifier_of
-from streams.gateways.venue import CcxtTrading
-from streams.gateways.venue_profile import Credentials, VenueProfile
+from streams.gateways.venue.profile import Credentials, VenueProfile
+from streams.gateways.venue.trading import CcxtTrading
 from streams.settings import KeyPair, Settings
 
 

@@ -50,8 +50,8 @@ from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.keys import TrustedFile
 from streams.gateways.lease import PostgresLeases
 from streams.gateways.signing import Ed25519Verifier
-from streams.gateways.venue import CcxtTrading
-from streams.gateways.venue_profile import Credentials, VenueProfile
+from streams.gateways.venue.profile import Credentials, VenueProfile
+from streams.gateways.venue.trading import CcxtTrading
 from streams.local.flow import Flow, on_target
 from streams.ports import Output, Point
 from streams.simulator.tapes.tape import price_at

@@ -27,8 +27,8 @@ from streams.settings import KeyPair, Settings, secret
 from streams.topics import ORDERS_EVENTS, partitions_of, topics_of
 
 if TYPE_CHECKING:
-    from streams.gateways.venue_budget import RequestBudget
-    from streams.gateways.venue_profile import VenueProfile
+    from streams.gateways.venue.budget import RequestBudget
+    from streams.gateways.venue.profile import VenueProfile
 
 log = logging.getLogger("trimtab.app")
 Client = TypeVar("Client", KafkaLog, KafkaReader)
@@ -69,9 +69,9 @@ def _feed(settings: Settings, _instance: str) -> int:
     from streams.agents.feed.agent import Feed
     from streams.agents.feed.config import FeedConfig
     from streams.agents.together import Together
-    from streams.gateways.venue_profile import Credentials, VenueProfile
-    from streams.gateways.venue_reads import CcxtReads
-    from streams.gateways.venue_streams import CcxtStreams
+    from streams.gateways.venue.profile import Credentials, VenueProfile
+    from streams.gateways.venue.reads import CcxtReads
+    from streams.gateways.venue.streams import CcxtStreams
 
     async def build(stack: AsyncExitStack) -> Agent:
         feeds: list[Agent] = []
@@ -235,9 +235,9 @@ def trading_venue(
 
     Raises RefusedError when the key is missing.
     """
-    from streams.gateways.venue import CcxtTrading
-    from streams.gateways.venue_budget import RequestBudget
-    from streams.gateways.venue_profile import Credentials
+    from streams.gateways.venue.budget import RequestBudget
+    from streams.gateways.venue.profile import Credentials
+    from streams.gateways.venue.trading import CcxtTrading
 
     chosen = settings.accounts[account]
     profile = _profile(settings, chosen.venue)
@@ -321,7 +321,7 @@ async def _started(client: Client) -> Client:
 
 
 def _profile(settings: Settings, venue: str) -> "VenueProfile":
-    from streams.gateways.venue_profile import VenueProfile
+    from streams.gateways.venue.profile import VenueProfile
 
     return VenueProfile(venue, settings.venues[venue].dialect, settings.venues[venue].urls or None)
 
@@ -329,7 +329,7 @@ def _profile(settings: Settings, venue: str) -> "VenueProfile":
 async def _budget(settings: Settings, stack: AsyncExitStack, profile: "VenueProfile", share: Decimal) -> "RequestBudget":
     """A role's share of a venue's request weight, and the pause that all roles keep together."""
     from streams.gateways.pauses import PostgresPauses
-    from streams.gateways.venue_budget import RequestBudget
+    from streams.gateways.venue.budget import RequestBudget
 
     pauses = PostgresPauses(settings.database.lease_dsn())
     stack.push_async_callback(pauses.close)

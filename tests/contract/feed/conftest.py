@@ -11,10 +11,10 @@ import pytest
 from streams.agents.feed.agent import Feed
 from streams.agents.feed.config import FeedConfig
 from streams.gateways.clock import SystemClock
-from streams.gateways.venue_client import Credentials
-from streams.gateways.venue_profile import VenueProfile
-from streams.gateways.venue_reads import CcxtReads
-from streams.gateways.venue_streams import CcxtStreams
+from streams.gateways.venue.client import Credentials
+from streams.gateways.venue.profile import VenueProfile
+from streams.gateways.venue.reads import CcxtReads
+from streams.gateways.venue.streams import CcxtStreams
 from tests.contract.feed.fake_venue import FakeVenue, depth, exchange_info
 from tests.unit.feed.fakes import MemoryLog
 

@@ -9,8 +9,8 @@ import pytest
 
 from streams import topics
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
-from streams.gateways.venue_profile import VenueProfile
-from streams.gateways.venue_reads import CcxtReads
+from streams.gateways.venue.profile import VenueProfile
+from streams.gateways.venue.reads import CcxtReads
 from streams.ports import KeyRights
 from tests.contract.feed.conftest import KEY, QUICK, Start
 from tests.contract.feed.fake_venue import FakeVenue, depth, exchange_info, market

@@ -8,8 +8,8 @@ import pytest
 
 from streams.domain.errors import RefusedError
 from streams.gateways.clock import SystemClock
-from streams.gateways.venue_budget import RequestBudget
-from streams.gateways.venue_client import (
+from streams.gateways.venue.budget import RequestBudget
+from streams.gateways.venue.client import (
     Credentials,
     Failure,
     VenueProfile,

@@ -8,9 +8,9 @@ import pytest
 from aiohttp import web
 
 from streams.gateways.clock import SystemClock
-from streams.gateways.venue import CcxtTrading
-from streams.gateways.venue_client import Credentials
-from streams.gateways.venue_profile import VenueProfile
+from streams.gateways.venue.client import Credentials
+from streams.gateways.venue.profile import VenueProfile
+from streams.gateways.venue.trading import CcxtTrading
 from streams.ports import NO_CRASH_POINTS, CrashPoints
 from streams.simulator.server import Server
 from streams.simulator.settings import SimulatorSettings

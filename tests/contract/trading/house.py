@@ -35,9 +35,9 @@ from streams.domain.ledger.postings import assets
 from streams.domain.orders.lifecycle import TERMINAL
 from streams.gateways.clock import SystemClock
 from streams.gateways.signing import AnyAuthor
-from streams.gateways.venue import CcxtTrading
-from streams.gateways.venue_client import Credentials
-from streams.gateways.venue_profile import VenueProfile
+from streams.gateways.venue.client import Credentials
+from streams.gateways.venue.profile import VenueProfile
+from streams.gateways.venue.trading import CcxtTrading
 from streams.ports import NO_CRASH_POINTS, CrashPoints, Output
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS
 from tests.unit.executor.memory import Broker, MemoryLeases, MemoryLog, MemoryReader

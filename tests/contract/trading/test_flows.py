@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from streams.gateways.venue_binance import FLOWS_PAGE, flows
+from streams.gateways.venue.binance import FLOWS_PAGE, flows
 
 DEPOSIT: dict[str, Any] = {"id": "1", "coin": "BTC", "amount": "0.5", "status": 1, "insertTime": 1_000, "completeTime": 2_000}
 WITHDRAWAL: dict[str, Any] = {"id": "2", "coin": "USDT", "amount": "100", "transactionFee": "1.5", "status": 6}

@@ -13,8 +13,8 @@ from aiohttp import web
 from schemas.orders import Side
 from streams.domain.orders.outcome import OrderNews, TradeView
 from streams.domain.orders.stimuli import CancelRequest
-from streams.gateways import venue_news
-from streams.gateways.venue import CcxtTrading
+from streams.gateways.venue import news
+from streams.gateways.venue.trading import CcxtTrading
 from streams.simulator.server import Server
 from tests.contract.trading.conftest import trading
 from tests.contract.trading.house import until
@@ -171,7 +171,7 @@ async def test_1_3_a_farewell_is_answered_by_a_new_subscription(farewell: str) -
 
 @pytest.mark.parametrize("answer", ["", '{"id":"%s","status":400,"error":{"code":-1022,"msg":"Signature is not valid."}}'])
 async def test_1_3_a_subscription_without_a_yes_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-    monkeypatch.setattr(venue_news, "SUBSCRIBED_WITHIN_S", 0.3)
+    monkeypatch.setattr(news, "SUBSCRIBED_WITHIN_S", 0.3)
 
     def frames(number: int, asked: str) -> list[str]:
         refused = [answer % asked] if answer else []

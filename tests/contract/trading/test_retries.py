@@ -5,7 +5,7 @@ from pathlib import Path
 import ccxt.async_support
 
 from streams.domain.orders.outcome import Proof
-from streams.gateways.venue import CcxtTrading
+from streams.gateways.venue.trading import CcxtTrading
 from streams.simulator.faults import FaultPlan
 from streams.simulator.server import Server
 from tests.contract.trading.test_venue import OURS, allowed, proof, request

@@ -13,7 +13,7 @@ from schemas.orders import Liquidity, OrderType, Side, TimeInForce
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.domain.orders.outcome import Failure, Proof, Standing, VenueReply, judge
 from streams.domain.orders.stimuli import CancelRequest, OrderRequest
-from streams.gateways.venue import CcxtTrading
+from streams.gateways.venue.trading import CcxtTrading
 from streams.ports import Point
 from streams.simulator.server import Server
 from streams.simulator.settings import SimulatorSettings

@@ -11,7 +11,7 @@ from typing import Any
 from streams.gateways.clock import SystemClock
 from streams.gateways.crash_points import ArmedCrashPoints
 from streams.gateways.loop import run_loop
-from streams.gateways.venue import CcxtTrading
+from streams.gateways.venue.trading import CcxtTrading
 from streams.ports import Point
 from tests.crash.executor.without import fitting
 from tests.stack.executor.process import build

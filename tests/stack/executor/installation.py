@@ -29,7 +29,7 @@ from streams.gateways.kafka import KafkaLog
 from streams.gateways.kafka_admin import Floors, create_topics
 from streams.gateways.keys import make_pair, private_key_in
 from streams.gateways.signing import Ed25519Signer
-from streams.gateways.venue_profile import VenueProfile
+from streams.gateways.venue.profile import VenueProfile
 from streams.ports import KafkaConnection, Output, Record
 from streams.simulator.server import Server
 from streams.simulator.settings import SimulatorSettings

@@ -18,10 +18,10 @@ from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.keys import TrustedFile
 from streams.gateways.lease import PostgresLeases
 from streams.gateways.signing import Ed25519Verifier
-from streams.gateways.venue import CcxtTrading
-from streams.gateways.venue_budget import RequestBudget
-from streams.gateways.venue_client import Credentials
-from streams.gateways.venue_profile import VenueProfile
+from streams.gateways.venue.budget import RequestBudget
+from streams.gateways.venue.client import Credentials
+from streams.gateways.venue.profile import VenueProfile
+from streams.gateways.venue.trading import CcxtTrading
 from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, KafkaConnection
 
 

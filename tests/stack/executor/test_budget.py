@@ -9,8 +9,8 @@ import pytest
 from schemas.orders import OrderIntended, OrderUnsent
 from streams.domain.errors import UnreachableError
 from streams.gateways.pauses import PostgresPauses
-from streams.gateways.venue_budget import PausedError, RequestBudget
-from streams.gateways.venue_reads import CcxtReads
+from streams.gateways.venue.budget import PausedError, RequestBudget
+from streams.gateways.venue.reads import CcxtReads
 from tests.stack.executor.installation import CLOCK, Installation, opened, until
 from tests.stack.executor.process import Fitting
 

@@ -9,9 +9,9 @@ from schemas.orders import AccountHalted, AccountOpened, CommandNotAdmitted, Exe
 from schemas.rebalance import Reason
 from streams.agents.executor.letters import event_id
 from streams.domain.ledger.books import Books
-from streams.gateways.venue_budget import RequestBudget
-from streams.gateways.venue_client import Credentials, make_client
-from streams.gateways.venue_profile import VenueProfile
+from streams.gateways.venue.budget import RequestBudget
+from streams.gateways.venue.client import Credentials, make_client
+from streams.gateways.venue.profile import VenueProfile
 from streams.topics import ORDERS_LEDGER
 from tests.stack.executor.installation import CLOCK, SYMBOLS, Installation, ended, opened, until
 from tests.unit.portfolio.story import Story, created, limits, policy, reason_now, targets

@@ -19,10 +19,10 @@ from streams.agents.feed.config import FeedConfig
 from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog
 from streams.gateways.kafka_admin import Floors, create_topics
-from streams.gateways.venue_client import Credentials
-from streams.gateways.venue_profile import VenueProfile
-from streams.gateways.venue_reads import CcxtReads
-from streams.gateways.venue_streams import CcxtStreams
+from streams.gateways.venue.client import Credentials
+from streams.gateways.venue.profile import VenueProfile
+from streams.gateways.venue.reads import CcxtReads
+from streams.gateways.venue.streams import CcxtStreams
 from streams.ports import KafkaConnection, Record
 from streams.topics import topics_of
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from streams.domain.errors import UnreachableError
-from streams.gateways.venue_budget import PausedError, RequestBudget
+from streams.gateways.venue.budget import PausedError, RequestBudget
 from tests.unit.feed.fakes import HandClock
 
 

@@ -1,7 +1,7 @@
 """The ports TradingVenue and ListeningVenue over ccxt: the only code that can send an order.
 
 ccxt is used as it is: it builds, signs and sends; nothing of it retries, throttles or chooses a time. The timestamp of a
-request is the caller's, set for this call alone. A last permit is asked for when only the bytes are missing (`venue_request`).
+request is the caller's, set for this call alone. A last permit is asked for when only the bytes are missing (`request.py`).
 Replies come back as facts with the venue's own exact text; a reply that cannot be read is a fact as well.
 """
 
@@ -23,21 +23,21 @@ from streams.domain.errors import RefusedError, TrimtabError, UnknownOutcomeErro
 from streams.domain.numbers import MONEY
 from streams.domain.orders.outcome import NOT_FOUND, Failure, FlowView, OrderView, TradeView, VenueReply
 from streams.domain.orders.stimuli import CancelRequest, OrderRequest
-from streams.gateways import venue_binance as accounts
-from streams.gateways import venue_client
-from streams.gateways import venue_orders as words
-from streams.gateways.venue_budget import PausedError, RequestBudget
-from streams.gateways.venue_client import Credentials, facts_of, make_client, signed_at
-from streams.gateways.venue_news import CcxtNews
-from streams.gateways.venue_profile import VenueProfile
-from streams.gateways.venue_request import NotPermittedError, connection_traces, sending
+from streams.gateways.venue import binance as accounts
+from streams.gateways.venue import client
+from streams.gateways.venue import orders as words
+from streams.gateways.venue.budget import PausedError, RequestBudget
+from streams.gateways.venue.client import Credentials, facts_of, make_client, signed_at
+from streams.gateways.venue.news import CcxtNews
+from streams.gateways.venue.profile import VenueProfile
+from streams.gateways.venue.request import NotPermittedError, connection_traces, sending
 from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, KeyRights, NewsSink
 
 log = logging.getLogger("trimtab.venue")
 
 PAGES_MAX = 20
-_REFUSALS = frozenset({venue_client.Failure.REFUSED, venue_client.Failure.AUTHENTICATION, venue_client.Failure.CERTIFICATE})
-_NO_BYTES = frozenset({venue_client.Failure.UNREACHABLE, venue_client.Failure.CERTIFICATE})
+_REFUSALS = frozenset({client.Failure.REFUSED, client.Failure.AUTHENTICATION, client.Failure.CERTIFICATE})
+_NO_BYTES = frozenset({client.Failure.UNREACHABLE, client.Failure.CERTIFICATE})
 
 
 class CcxtTrading:

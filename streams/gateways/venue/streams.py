@@ -18,9 +18,9 @@ import orjson
 
 from streams.domain.errors import TrimtabError
 from streams.domain.intake.book import DepthBook
-from streams.gateways import venue_binance as dialect
-from streams.gateways.venue_reads import CcxtReads
-from streams.gateways.venue_sockets import SOCKET_LIFE_S, Sockets
+from streams.gateways.venue import binance as dialect
+from streams.gateways.venue.reads import CcxtReads
+from streams.gateways.venue.sockets import SOCKET_LIFE_S, Sockets
 from streams.ports import Frame, FrameSink
 
 log = logging.getLogger("trimtab.venue")

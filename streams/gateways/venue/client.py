@@ -25,9 +25,9 @@ import ccxt.pro
 
 from streams.domain.errors import RefusedError
 from streams.domain.numbers import DECISION
-from streams.gateways.venue_budget import RequestBudget
-from streams.gateways.venue_profile import Credentials, VenueProfile
-from streams.gateways.venue_request import CheckedRequest
+from streams.gateways.venue.budget import RequestBudget
+from streams.gateways.venue.profile import Credentials, VenueProfile
+from streams.gateways.venue.request import CheckedRequest
 
 __all__ = ["Credentials", "Failure", "VenueFacts", "VenueProfile", "facts_of", "make_client", "redact", "signed_at"]
 
@@ -104,7 +104,7 @@ def make_client(profile: VenueProfile, credentials: Credentials | None, pro: boo
     """A ccxt client of the profile's dialect: spot only, no retries, addresses as configured, requests admitted by `budget`.
 
     With `pro` it has the streaming calls. The caller closes it. Its extra members: `orders_counted` (the venue's own counts of
-    new orders by interval, from its newest reply) and `frame_tap` (see `venue_streams`). Raises RefusedError when an address of
+    new orders by interval, from its newest reply) and `frame_tap` (see `streams.py`). Raises RefusedError when an address of
     the dialect's own would remain reachable beside configured ones.
     """
     base = getattr(ccxt.pro if pro else ccxt.async_support, profile.dialect)

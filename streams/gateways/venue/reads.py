@@ -16,9 +16,9 @@ import ccxt
 
 from schemas.values import exact
 from streams.domain.errors import RefusedError, TrimtabError, UnknownOutcomeError, UnreachableError
-from streams.gateways import venue_binance as dialect
-from streams.gateways.venue_budget import PausedError, RequestBudget
-from streams.gateways.venue_client import Credentials, Failure, VenueProfile, facts_of, make_client
+from streams.gateways.venue import binance as dialect
+from streams.gateways.venue.budget import PausedError, RequestBudget
+from streams.gateways.venue.client import Credentials, Failure, VenueProfile, facts_of, make_client
 from streams.ports import Clock, Frame, KeyRights, Probe
 
 log = logging.getLogger("trimtab.venue")

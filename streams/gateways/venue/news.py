@@ -1,6 +1,6 @@
 """What the venue says of an account's orders and trades by itself, over ccxt.pro: its dialling and signing, our reading.
 
-Every frame passes through our tap (`venue_streams` tells why). Reports of orders end there, as exact text; only the answer to
+Every frame passes through our tap (`streams.py` tells why). Reports of orders end there, as exact text; only the answer to
 our subscription reaches ccxt. A report that nobody can read is a hint that is lost: requests will show what it would have told.
 Whether the stream still speaks is not known here: whoever takes the news keeps the clock and calls `hang_up`.
 """
@@ -13,11 +13,11 @@ from typing import Any
 
 import orjson
 
-from streams.gateways import venue_orders as words
-from streams.gateways.venue_budget import RequestBudget
-from streams.gateways.venue_client import Credentials, make_client
-from streams.gateways.venue_profile import VenueProfile
-from streams.gateways.venue_sockets import SOCKET_LIFE_S, Sockets
+from streams.gateways.venue import orders as words
+from streams.gateways.venue.budget import RequestBudget
+from streams.gateways.venue.client import Credentials, make_client
+from streams.gateways.venue.profile import VenueProfile
+from streams.gateways.venue.sockets import SOCKET_LIFE_S, Sockets
 from streams.ports import Clock, NewsSink
 
 log = logging.getLogger("trimtab.venue")

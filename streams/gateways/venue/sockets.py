@@ -10,7 +10,7 @@ from typing import Any
 
 from ccxt.base.errors import NetworkError
 
-from streams.gateways.venue_client import facts_of
+from streams.gateways.venue.client import facts_of
 from streams.ports import Clock
 
 log = logging.getLogger("trimtab.venue")
