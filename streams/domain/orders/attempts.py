@@ -125,6 +125,7 @@ def release(turn: Turn, order: Order) -> None:
         or gate.forbidden(turn.state, now)
         or gate.outdated(command, turn.state, now)
         or gate.off_collar(command, turn.state, now)
+        or gate.overtaken(order.symbol, turn.state, now)
         or too_old(turn, intent)
     )
     if cause is not None:

@@ -41,8 +41,7 @@ def advance(turn: Turn, cancel: Order) -> None:
 
 
 def _must_wait(turn: Turn) -> bool:
-    paused = turn.now.boot_ms < turn.state.budget.paused_until_boot_ms
-    return paused or gate.unproven_for_cancels(turn.state, turn.now) is not None
+    return (gate.paused(turn.state, turn.now) or gate.unproven_for_cancels(turn.state, turn.now)) is not None
 
 
 def _end(turn: Turn, cancel: Order, cause: str) -> None:
@@ -87,7 +86,7 @@ def release(turn: Turn, cancel: Order) -> None:
     if target is None or target.venue_order_id is None:
         cause: str | None = "target_ended"
     else:
-        cause = gate.unproven_for_cancels(turn.state, turn.now) or too_old(turn, intent)
+        cause = gate.unproven_for_cancels(turn.state, turn.now) or gate.paused(turn.state, turn.now) or too_old(turn, intent)
     if cause is not None or target is None or target.venue_order_id is None:
         return _unsent(turn, cancel, cause or "target_ended")
     request = CancelRequest(

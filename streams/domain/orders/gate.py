@@ -121,3 +121,16 @@ def off_collar(command: PlaceOrder, state: State, now: Now) -> str | None:
 def symbol_blocked(state: State, symbol: str) -> bool:
     """Whether an order of unknown fate blocks the symbol."""
     return any(order.state is OrderState.UNKNOWN and order.symbol == symbol for order in state.books.orders.values())
+
+
+def overtaken(symbol: str, state: State, now: Now) -> str | None:
+    """Why an order whose INTENT is durable must wait all the same, or None: since then another one's fate became unknown, or
+    the venue asked for a pause."""
+    if symbol_blocked(state, symbol):
+        return "symbol_unknown"
+    return paused(state, now)
+
+
+def paused(state: State, now: Now) -> str | None:
+    """Whether the venue asked for a pause that is not over; cancels wait for it too, else it grows into a ban."""
+    return "paused" if now.boot_ms < state.budget.paused_until_boot_ms else None

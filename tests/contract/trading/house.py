@@ -163,7 +163,7 @@ class House:
             "price_limit_quote": "70000",
             "price_mid_quote": "60000",
             "oldest_received_at_ms": CLOCK.wall_ms(),
-            "input_age_ms_max": 20_000,
+            "input_age_ms_max": 120_000,
         }
         return PlaceOrder.model_validate(fields | changes)
 
@@ -198,8 +198,8 @@ class House:
             "venue": "sim",
             "symbol": "BTC/USDT",
             "decided_at_ms": now_ms,
-            "admit_by_ms": now_ms + 20_000,
-            "expires_at_ms": now_ms + 60_000,
+            "admit_by_ms": now_ms + 120_000,
+            "expires_at_ms": now_ms + 300_000,
         }
 
     def _write(self, topic: str, key: str, message: Message) -> None:

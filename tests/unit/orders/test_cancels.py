@@ -142,3 +142,17 @@ def test_given_an_inherited_cancel_then_it_is_repeated_under_its_next_attempt() 
     heir = desk(replace(table.state.books, epoch=4))
     assert heir.story(command) == ["unknown", "cancel-intended"]
     assert heir.said(CancelIntended)[0].attempt == 2
+
+
+def test_3_2_given_a_cancels_intent_when_the_venue_asks_for_a_pause_then_it_waits() -> None:
+    table, target, _ = standing()
+    command = table.command(cancel(target))
+    other = table.command(place(7, symbol="ETH/USDT"))
+    table.read_back(other)
+    table.reply(other, VenueReply(http_status=429, code="-1003", text="too many requests", retry_after_ms=1000))
+    table.read_back(command)
+    assert not table.asked(SendCancel)
+    assert table.said(OrderUnsent)[0].cause == "paused"
+    table.wait(1300)
+    table.read_back(command, attempt=2)
+    assert table.asked(SendCancel)

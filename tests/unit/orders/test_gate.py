@@ -12,7 +12,7 @@ from streams.domain.orders.budget import bucket
 from streams.domain.orders.checkpoint import checkpoint
 from streams.domain.orders.outcome import Failure, Standing, VenueReply
 from streams.domain.orders.state import State
-from streams.domain.orders.stimuli import AuthorityRead, LookUp, SendCancel, TakenOver, VenueTimeRead
+from streams.domain.orders.stimuli import AuthorityRead, LookUp, SendCancel, SendOrder, TakenOver, VenueTimeRead
 from streams.domain.orders.turn import Turn
 from tests.unit.orders.desk import BOOT_MS, RULES, WALL_MS, Desk, authority, cancel, desk, place, trade, view
 from tests.unit.orders.test_opening import show
@@ -189,3 +189,36 @@ def test_given_late_fills_of_several_orders_then_each_finds_its_own() -> None:
     table.accept(second, view(client, "0", Standing.EXPIRED, venue_order_id="78"))
     show(table, trades=(trade("5", "0.01", venue_order_id="78"), trade("6", "0.01")))
     assert [(e.command_id, e.trade_id) for e in table.events if e.TYPE == "orders.filled"] == [(second, "5"), (first, "6")]
+
+
+def test_i16_given_an_intent_beside_an_order_that_became_unknown_then_it_is_not_sent() -> None:
+    """Both were intended while nothing was in doubt; the second must not leave once the first is."""
+    table = desk()
+    first = table.command(place(1))
+    second = table.command(place(2))
+    table.read_back(first)
+    table.reply(first, VenueReply(http_status=504))
+    table.read_back(second)
+    assert table.asked(SendOrder) == []
+    assert table.said(OrderUnsent)[0].cause == "symbol_unknown"
+    first_id = table.intended(first)
+    table.look(first, order=view(first_id, "0.1", Standing.FILLED), trades=(trade("t1"),))
+    table.wait_until_due()
+    table.read_back(second, attempt=2)
+    assert [effect.attempt for effect in table.asked(SendOrder)] == [2]
+
+
+def test_3_2_given_an_intent_when_the_venue_asks_for_a_pause_then_it_is_not_sent_before_its_end() -> None:
+    table = desk()
+    first = table.command(place(1))
+    second = table.command(place(2))
+    table.read_back(first)
+    table.reply(first, VenueReply(http_status=429, code="-1003", text="too many requests", retry_after_ms=3000))
+    table.read_back(second)
+    assert table.asked(SendOrder) == []
+    assert table.said(OrderUnsent)[0].cause == "paused"
+    assert table.wait(2900) == ()
+    table.refresh()
+    table.wait(200)
+    table.read_back(second, attempt=2)
+    assert len(table.asked(SendOrder)) == 1
