@@ -22,7 +22,8 @@ HANG_GUARD_S = 1_500
 class Suite:
     """A part of the run. `minutes` is its budget; `paths` are its tests, `argv` what runs instead of pytest.
 
-    `options` are pytest's; `workers` above 1 spreads tests that share no server over so many processes.
+    `options` are pytest's; `workers` above 1 spreads the files over so many processes, each with servers of its
+    own where its tests ask for some.
     """
 
     name: str
@@ -39,7 +40,7 @@ SUITES = (
     Suite("check", 1, argv=(PYTHON, "tests/check.py")),
     Suite("unit and property", 4, ("tests/unit", "tests/property"), workers=2),
     Suite("contract", 2, ("tests/contract",)),
-    Suite("stack", 5, ("tests/stack",)),
+    Suite("stack", 5, ("tests/stack",), workers=2),
     Suite("crash", 6, ("tests/crash",)),
 )
 QUICK = (Suite("style", 1, argv=(PYTHON, "-m", "ruff", "check", ".")), SUITES[2])
@@ -77,7 +78,7 @@ def run_suite(suite: Suite) -> Counts:
     tests = [str(path) for name in suite.paths for path in sorted((ROOT / name).rglob("test_*.py"))]
     if suite.paths and not tests:
         return Counts()
-    spread = ("-n", str(suite.workers)) if suite.workers > 1 else ()
+    spread = ("-n", str(suite.workers), "--dist", "loadfile") if suite.workers > 1 else ()
     argv = suite.argv or (PYTHON, "-m", "pytest", "-q", f"--junitxml={report}", *spread, *suite.options, *suite.paths)
     guard_s = max(HANG_GUARD_S, 100 * suite.minutes)
     process = subprocess.Popen(argv, cwd=ROOT, env={**os.environ, **suite.env}, start_new_session=True)

@@ -22,16 +22,16 @@ def _demo(*words: str) -> "subprocess.Popen[str]":
 
 @pytest.mark.timeout(HANG_S)
 def test_7_1_the_demo_rebalances_every_portfolio_and_ends_by_itself_with_a_verified_summary():
-    demo = _demo("--for", "60")
-    assert demo.stdout is not None
     said = ""
-    while "ready; in another terminal" not in said:
-        line = demo.stdout.readline()
-        assert line, said
-        said += line
-    _operate(re.search(r"terminal: \. (\S+) &&", said))
-    said += demo.stdout.read()
-    assert demo.wait(HANG_S) == 0, said
+    with _demo("--for", "60") as demo:
+        assert demo.stdout is not None
+        while "ready; in another terminal" not in said:
+            line = demo.stdout.readline()
+            assert line, said
+            said += line
+        _operate(re.search(r"terminal: \. (\S+) &&", said))
+        said += demo.stdout.read()
+    assert demo.returncode == 0, said
     filled = {
         name: int(count) for name, count in re.findall(r"^  (\w+) +\d+ decisions, (\d+) filled orders", said, re.MULTILINE)
     }

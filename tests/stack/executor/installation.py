@@ -219,7 +219,7 @@ class Installation:
             "price_limit_quote": "70000",
             "price_mid_quote": "60000",
             "oldest_received_at_ms": CLOCK.wall_ms(),
-            "input_age_ms_max": 20_000,
+            "input_age_ms_max": 60_000,
         }
         return PlaceOrder.model_validate(fields | changes)
 
@@ -241,8 +241,8 @@ class Installation:
             "venue": "sim",
             "symbol": "BTC/USDT",
             "decided_at_ms": now,
-            "admit_by_ms": now + 20_000,
-            "expires_at_ms": now + 60_000,
+            "admit_by_ms": now + 60_000,
+            "expires_at_ms": now + 120_000,
         }
 
     async def command(self, command: OrderCommand) -> str:

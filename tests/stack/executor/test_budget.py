@@ -60,9 +60,7 @@ async def test_3_2_three_orders_a_second_from_ten_sources(installation: Installa
     async def push(source: int) -> None:
         patient = {"time_in_force": "gtc", "price_limit_quote": "40000", "quantity_base": "0.001"}
         for _ in range(ASKED_S * RATE // SOURCES + 2):
-            now = CLOCK.wall_ms()
-            bounds = {"admit_by_ms": now + 60_000, "expires_at_ms": now + 120_000, "input_age_ms_max": 60_000}
-            await installation.command(installation.place(**bounds, **(patient if source % 4 == 0 else {})))
+            await installation.command(installation.place(**(patient if source % 4 == 0 else {})))
 
     budgeted = Fitting(budget=lambda clock: RequestBudget("sim", clock, WEIGHT, Decimal("0.5"), other))
     async with installation.executor(orders_per_second=str(RATE), fitting=budgeted):

@@ -86,7 +86,7 @@ async def test_given_the_broker_away_when_it_is_back_then_waiting_commands_are_t
             assert executor.owned == 1
         finally:
             own_broker.resume()
-        command = await installation.command(installation.place(admit_by_ms=CLOCK.wall_ms() + 60_000))
+        command = await installation.command(installation.place())
         assert (await ended(installation, command, "closed"))[-1] == "closed"
     assert len(installation.accepted()) == 2
     assert len(await installation.events(kind=OrderIntended)) >= 2

@@ -112,9 +112,7 @@ async def test_2_3_given_two_rotations_under_load_then_every_command_is_done_onc
 
         async def load() -> None:
             while not stopping.is_set():
-                now = CLOCK.wall_ms()
-                patient = {"admit_by_ms": now + 60_000, "expires_at_ms": now + 120_000, "input_age_ms_max": 60_000}
-                commands.append(await installation.command(installation.place(**patient)))
+                commands.append(await installation.command(installation.place()))
                 await asyncio.sleep(EVERY_S)
 
         async def under_key(count: int) -> None:

@@ -185,7 +185,7 @@ async def test_given_an_old_command_then_it_is_answered_and_not_sent(installatio
     async with installation.executor():
         await opened(installation)
         late = await installation.command(installation.place(admit_by_ms=CLOCK.wall_ms() - 1))
-        stale = await installation.command(installation.place(oldest_received_at_ms=CLOCK.wall_ms() - 30_000))
+        stale = await installation.command(installation.place(oldest_received_at_ms=CLOCK.wall_ms() - 90_000))
         await ended(installation, stale, "not-admitted")
     assert await installation.story(late) == ["not-admitted"]
     assert [event.cause for event in await installation.events(kind=CommandNotAdmitted)] == ["too_late", "inputs_too_old"]
