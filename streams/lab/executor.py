@@ -107,6 +107,7 @@ class Seat:
             control_every_ms=1500,
             checkpoint_every_ms=15_000,
             reconcile_every_ms=6_000,
+            clock_offset_ms_max=1000,  # a venue 0.9 s off is traded at: that is where timestamps and windows are hardest
         )
         self.world.engine.drive(self.process, self._live())
 

@@ -147,7 +147,7 @@ class Venue:
         if not request.timestamp_ms - AHEAD_MS_MAX < now_ms <= request.timestamp_ms + request.window_ms:
             world.seen["refused by the window"] += 1
             return VenueReply(http_status=400, code="-1021", text="Timestamp for this request is outside of the recvWindow.")
-        if world.chance.strikes(1500, "too many requests", *about):
+        if world.chance.strikes(3000, "too many requests", *about):
             return VenueReply(http_status=429, code="-1003", text="Too much request weight used.", retry_after_ms=2000)
         if world.chance.strikes(1200, "key refused", *about):
             return VenueReply(http_status=401, code="-2015", text="Invalid API-key, IP, or permissions for action.")
@@ -254,7 +254,7 @@ _FARES: tuple[tuple[str, int], ...] = (
     ("reply cut off", 1500),
     ("reply of another order", 1000),
     ("held up beyond its window", 3000),
-    ("held up within its window", 6000),
+    ("held up within its window", 10_000),
     ("reply beyond the client's patience", 1500),
     ("not connected", 3000),
 )
@@ -287,7 +287,7 @@ class VenueClient:
     ) -> VenueReply:
         world, chance = self._world, self._world.chance
         fare = next((what for what, parts in _FARES if chance.strikes(parts, what, *about)), "")
-        if chance.strikes(600, "asleep in connect", *about):
+        if chance.strikes(6000, "asleep in connect", *about):
             self._process.sleep(chance.between(300, 9000, "asleep for", *about), "while it connects")
         await Pause(chance.between(0, 2, "connect", *about))
         if fare == "not connected":
@@ -297,7 +297,7 @@ class VenueClient:
             permit()
         except Exception as no:  # noqa: BLE001  as the gateway: whatever the permit raises keeps the bytes here
             return VenueReply(failure=Failure.NOT_SENT, text=str(no))
-        if chance.strikes(600, "asleep before the bytes", *about):
+        if chance.strikes(6000, "asleep before the bytes", *about):
             self._process.sleep(chance.between(300, 9000, "asleep for", *about), "between the last check and the bytes")
         await Pause(0)
         assert self._departed is not None
