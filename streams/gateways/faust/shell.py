@@ -15,6 +15,7 @@ from faust.types import TP
 from streams.gateways.faust.checkpoint import CheckpointWriter, Found, find_checkpoint
 from streams.gateways.faust.ending import EXIT_FAILED, EXIT_WATCHDOG, end_process, end_with
 from streams.gateways.faust.history import Extent, History
+from streams.gateways.faust.reading import Reading
 from streams.gateways.faust.shard import FoldObserver, OwnedShard
 from streams.gateways.faust.start import admit, resume
 from streams.gateways.faust.transport import Consumer, FoldApp
@@ -62,6 +63,7 @@ class FoldShell:
             value_type=bytes,
             recovery_buffer_size=16,
         )
+        self._reading = Reading(app.tables, self._table.changelog_topic.get_topic_name())
         # Raw: the framework would skip a record that is no JSON, and the fold, which decides what to do with it, see a gap.
         source = app.topic(
             self._source,
@@ -73,6 +75,7 @@ class FoldShell:
         )
         self._table.on_recover(self._on_recover)
         app.agent(source, concurrency=1, name="fold")(self._agent)
+        app.on_partitions_assigned.connect(self._on_assigned)
         app.on_partitions_revoked.connect(self._on_revoked)
         app.on_crash = self._on_crash
 
@@ -146,21 +149,22 @@ class FoldShell:
                 end_with(error)
 
     async def _take_over(self) -> None:
+        if not self._reading.finish():
+            logger.info("a rebalance has cut the recovery short; the new assignment has its own")
+            return
         era = self._era
         assigned = self._app.assignor.assigned_actives()
         sources = sorted(tp for tp in assigned if tp.topic == self._source)
         if not sources:
             return  # more workers than partitions: this one stands by
-        begins = await self._consumer.earliest_offsets(*sources)
-        ends = await self._consumer.highwaters(*sources)
-        taken: dict[int, OwnedShard] = {}
-        for tp in sources:
-            self._check_recovered(tp.partition)
-            found = find_checkpoint(self._table.data, tp.partition)
-            await admit(self._spec, self._history, tp.partition, found, Extent(begins[tp], ends[tp]))
-            shard = taken[tp.partition] = self._own(tp.partition, found)
-            if found.checkpoint is None:
-                await asyncio.wait_for(shard.settle(), self._spec.watchdog_seconds)
+        try:
+            taken = await self._restore(sources)
+        except Exception as error:
+            if era == self._era:
+                raise
+            # The next owner may have written meanwhile what does not fit to what was read here.
+            logger.info("revoked while taking over, nothing was owned yet: %s", error)
+            return
         if era != self._era or not set(sources) <= self._consumer.assignment():
             return
         positions = {TP(tp.topic, tp.partition): taken[tp.partition].next_offset for tp in sources}
@@ -173,14 +177,18 @@ class FoldShell:
             logger.info("partition %d resumes at offset %d", shard.partition, shard.next_offset)
             self._observer.on_recovered(shard.partition, shard.next_offset)
 
-    def _check_recovered(self, partition: int) -> None:
-        """A changelog that was not read to its end (the framework goes on after a timeout) is not an empty one."""
-        tables: Any = self._app.tables
-        recovery = tables.recovery
-        tp = TP(self._table.changelog_topic.get_topic_name(), partition)
-        offset, highwater = recovery.active_offsets.get(tp), recovery.active_highwaters.get(tp)
-        if highwater is None or (highwater >= 0 and (offset is None or offset < highwater)):
-            raise TimeoutError(f"changelog of partition {partition} read to {offset}, its last record is {highwater}")
+    async def _restore(self, sources: list[TP]) -> dict[int, OwnedShard]:
+        begins = await self._consumer.earliest_offsets(*sources)
+        ends = await self._consumer.highwaters(*sources)
+        taken: dict[int, OwnedShard] = {}
+        for tp in sources:
+            self._reading.check(tp.partition)
+            found = find_checkpoint(self._table.data, tp.partition)
+            await admit(self._spec, self._history, tp.partition, found, Extent(begins[tp], ends[tp]))
+            shard = taken[tp.partition] = self._own(tp.partition, found)
+            if found.checkpoint is None:
+                await asyncio.wait_for(shard.settle(), self._spec.watchdog_seconds)
+        return taken
 
     def _own(self, partition: int, found: Found) -> OwnedShard:
         checkpoint = found.checkpoint
@@ -198,8 +206,12 @@ class FoldShell:
     def _lift(self, partition: int, next_offset: int) -> None:
         self._consumer.cap[TP(self._source, partition)] = next_offset
 
+    async def _on_assigned(self, *_: Any, **__: Any) -> None:
+        self._reading.expect()
+
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         self._era += 1
+        self._reading.forget()
         shards, self._shards = self._shards, {}
         if not shards:
             return
