@@ -87,12 +87,13 @@ class FoldShell:
         self._ended = True
 
     async def watch(self) -> None:
-        """Checkpoint idle shards when due, and end the process when an answer is overdue or the group is lost."""
+        """Checkpoint idle shards when due; end the process when an answer or the recovery is overdue or the group is lost."""
         while not self._ended:
             await asyncio.sleep(TICK_SECONDS)
             try:
+                if (overdue := self._overdue()) is not None:
+                    end_process(EXIT_WATCHDOG, overdue)
                 for shard in list(self._shards.values()):
-                    self._check_answers(shard)
                     if not self._draining:
                         shard.checkpoint_if_due()
                 if self._app._consumer is not None and (failure := self._consumer.failure()) is not None:
@@ -106,13 +107,15 @@ class FoldShell:
         assert isinstance(consumer, Consumer)
         return consumer
 
-    def _check_answers(self, shard: OwnedShard) -> None:
-        waiting = shard.waiting_seconds()
+    def _overdue(self) -> str | None:
+        for shard in list(self._shards.values()):
+            waiting = shard.waiting_seconds()
+            if waiting > self._spec.watchdog_seconds:
+                return f"partition {shard.partition}: the oldest output or checkpoint has no answer for {waiting:.0f} s"
+        waiting = self._reading.waiting_seconds()
         if waiting > self._spec.watchdog_seconds:
-            end_process(
-                EXIT_WATCHDOG,
-                f"partition {shard.partition}: the oldest output or checkpoint has no answer for {waiting:.0f} s",
-            )
+            return f"the changelog of the assigned partitions was not read any further for {waiting:.0f} s"
+        return None
 
     async def _agent(self, stream: Any) -> None:
         async for event in stream.events():

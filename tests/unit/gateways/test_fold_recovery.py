@@ -6,6 +6,7 @@ The framework's own recovery runs here, on a consumer thread of ours and without
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -90,10 +91,10 @@ class Owner(FoldObserver):
 class Worker:
     """One fold worker in a group of which the test is the coordinator. Each shard's checkpoint stands at offset 7."""
 
-    def __init__(self) -> None:
-        self.app: Any = make_app(SPEC, KAFKA)
+    def __init__(self, spec: FoldSpec) -> None:
+        self.app: Any = make_app(spec, KAFKA)
         self.owner, self.thread = Owner(), Thread()
-        self.shell = Shell(self.app, SPEC, lambda partition, snapshot: EmptyFold(), KAFKA, self.owner)
+        self.shell = Shell(self.app, spec, lambda partition, snapshot: EmptyFold(), KAFKA, self.owner)
         self.app.consumer._thread = self.thread
         (table,) = self.app.tables.values()
         for partition in range(SPEC.partitions):
@@ -151,8 +152,8 @@ def places(topic: str, partitions: Iterable[int]) -> set[TP]:
 
 
 @asynccontextmanager
-async def recovering() -> AsyncIterator[Worker]:
-    worker = Worker()
+async def recovering(spec: FoldSpec = SPEC) -> AsyncIterator[Worker]:
+    worker = Worker(spec)
     await worker.recovery.start()
     try:
         yield worker
@@ -216,6 +217,26 @@ async def test_what_a_take_over_finds_wrong_counts_only_while_the_partitions_are
         assert worker.owner.owned == []
 
 
+async def test_6_a_recovery_that_the_framework_gave_up_is_overdue() -> None:
+    """One request that is not answered in time ends the framework's recovery task for good, and it says nothing."""
+    async with recovering(replace(SPEC, watchdog_seconds=0.3)) as worker:
+        worker.app.conf.broker_request_timeout = 0.05
+        # Given a broker that answers too late
+        worker.thread.held[CHANGELOG] = asyncio.Event()
+        await worker.rebalance([0])
+        await worker.until(lambda: CHANGELOG in worker.thread.asked)
+        assert worker.shell._overdue() is None
+        # Then the worker knows after its patience
+        await worker.until(lambda: worker.shell._overdue() is not None)
+        assert "was not read any further" in str(worker.shell._overdue())
+        # And not even another assignment would bring the framework back
+        worker.thread.held.clear()
+        await worker.rebalance([0, 1])
+        assert worker.shell._overdue() is None
+        await worker.until(lambda: worker.shell._overdue() is not None)
+        assert worker.owner.owned == []
+
+
 class Framework:
     """What the framework knows of its recovery."""
 
@@ -242,3 +263,34 @@ async def test_a_changelog_counts_only_when_it_was_read_to_its_end(
         return
     with pytest.raises(TimeoutError, match=f"partition 0 read to {offset}, its last record is {highwater}"):
         reading.check(0)
+
+
+async def test_6_a_reading_is_overdue_when_it_stands_still_and_not_when_it_is_long() -> None:
+    now = [0.0]
+    framework, place = Framework(), TP(CHANGELOG, 0)
+    reading = Reading(SimpleNamespace(recovery=framework), CHANGELOG, clock=lambda: now[0])
+    # Given no assignment, nothing is awaited
+    now[0] = 100.0
+    assert reading.waiting_seconds() == 0.0
+    assert not reading.finish()
+    # When partitions are assigned, the wait lasts while no record comes, and begins anew with each
+    reading.expect()
+    now[0] = 150.0
+    assert reading.waiting_seconds() == 50.0
+    framework.active_offsets[place] = 1
+    assert reading.waiting_seconds() == 0.0
+    now[0] = 160.0
+    assert reading.waiting_seconds() == 10.0
+    # Then it ends with the callback, but not with one that another recovery has overtaken
+    framework.signal_recovery_start.set()
+    assert not reading.finish()
+    assert reading.waiting_seconds() == 10.0
+    framework.signal_recovery_start.clear()
+    assert reading.finish()
+    assert reading.waiting_seconds() == 0.0
+    # And it is awaited no longer once the partitions are revoked
+    reading.expect()
+    reading.forget()
+    now[0] = 300.0
+    assert not reading.finish()
+    assert reading.waiting_seconds() == 0.0
