@@ -39,8 +39,8 @@ _GENESIS = "0" * 64
 _ZERO = Decimal(0)
 
 
-class Violation(AssertionError):
-    """An invariant does not hold. `invariant` is its name in the design."""
+class Violation(BaseException):
+    """An invariant does not hold. `invariant` is its name in the design. No handler of ordinary errors may swallow it."""
 
     def __init__(self, invariant: str, words: str) -> None:
         super().__init__(invariant, words)

@@ -130,7 +130,9 @@ class Venue:
         refused = self._gate(account, request, about)
         if refused is not None:
             return refused
-        accepted = self.by_venue_id[request.venue_order_id]
+        accepted = self.by_venue_id.get(request.venue_order_id)
+        if accepted is None:
+            return VenueReply(http_status=400, code="-2011", text="Unknown order sent.")
         order, chance = accepted.order, self._world.chance
         if isinstance(no := self.market.cancel(order, "c", self.now_ms()), core.Refused):
             if order.status is core.Status.FILLED:
@@ -308,6 +310,8 @@ class VenueClient:
         out_ms, back_ms = chance.between(2, 25, "out", *about), chance.between(2, 25, "back", *about)
         if fare.startswith("held up"):
             out_ms += chance.between(1, 1200, fare, *about) if "within" in fare else chance.between(1900, 6000, fare, *about)
+            if chance.strikes(200_000, "row lost meanwhile", *about):
+                world.lose_row(self._account)
         if fare.startswith("reply beyond"):
             back_ms += REQUEST_TIMEOUT_MS
         box: list[VenueReply] = []

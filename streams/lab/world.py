@@ -321,6 +321,10 @@ class World:
             self.venue.offset_ms += by_ms
 
     def _row_lost(self, item: Item, account: str) -> None:
+        self.lose_row(account)
+
+    def lose_row(self, account: str) -> None:
+        """The database fails over to a copy that never had the row: anybody may take the account."""
         self.rows.pop(resource_of(account), None)
         self.cheated_ms[account] = self.engine.now_ms
 
