@@ -1,12 +1,19 @@
-"""Acceptance 5 and 6.2: the order path in virtual time, in its short form."""
+"""Acceptance 5 and 6.2: the order path in virtual time, in its short form, and the programs that must not survive it."""
+
+import re
+from functools import cache
+from pathlib import Path
 
 import pytest
 
 from streams.lab.plan import plan
-from streams.lab.simulate import Total, run
-from streams.lab.world import play
+from streams.lab.simulate import Total, history_seed, one, run
+from streams.lab.world import Outcome, play
+from tests.property.simulation_mutants import MUTANTS, Mutant, breed, hunt
 
 ORDERS, SIZE, SEED = 8000, 400, 1
+CAUGHT_WITHIN_S = 60
+CAUGHT = re.compile(r"VIOLATION (I\d+): (.*)\n  in history (\d+) of seed \d+, after (\d+) orders and (\d+) s of processor time")
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -20,6 +27,33 @@ def test_5_thousands_of_orders_under_every_fault_keep_the_invariants_and_reach_e
 
 
 def test_5_one_seed_is_one_history() -> None:
-    one, same = (play(plan(7, 150), telling=True) for _ in range(2))
-    assert one.story == same.story
-    assert one.story != play(plan(8, 150), telling=True).story
+    first, same = (play(plan(7, 150), telling=True) for _ in range(2))
+    assert first.story == same.story
+    assert first.story != play(plan(8, 150), telling=True).story
+
+
+@cache
+def ours(seed: int, number: int) -> Outcome:
+    """What the unchanged program makes of a history."""
+    return one(history_seed(seed, number), SIZE)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_6_2_a_program_with_one_wrong_line_is_caught(mutant: Mutant, tmp_path: Path, record_property) -> None:
+    """On histories in which nothing breaks in the unchanged program."""
+    breed(mutant, tmp_path)
+    found = hunt(tmp_path, mutant.seed, SIZE, ORDERS)
+    caught = CAUGHT.search(found.stdout)
+    assert found.returncode == 1, found.stdout + found.stderr
+    assert caught, found.stdout + found.stderr
+    invariant, words, number, orders, seconds = caught.groups()
+    record_property("caught", f"{invariant} after {orders} orders and {seconds} s: {words}")
+    assert int(seconds) <= CAUGHT_WITHIN_S
+    assert invariant == mutant.breaks, words
+    assert ours(mutant.seed, int(number)).violation is None
+
+
+def test_6_2_a_mutant_whose_line_is_gone_is_no_mutant(tmp_path: Path) -> None:
+    gone = Mutant("gone", MUTANTS[0].file, "a line that nobody wrote", "", "I1")
+    with pytest.raises(ValueError, match="stands 0 times"):
+        breed(gone, tmp_path)
