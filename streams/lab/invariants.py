@@ -76,6 +76,10 @@ class Truth(Protocol):
         """How an accepted order ended, None while it stands."""
         ...
 
+    def shown(self, client_order_id: str) -> Decimal:
+        """How much of an order that ended every question shows as filled, in base units; what is shown later is left out."""
+        ...
+
     def trade(self, client_order_id: str, trade_id: str) -> TrueTrade | None:
         """A trade of an order by its id."""
         ...
@@ -215,6 +219,8 @@ class Account:
                 _require(ended is event.closed_as, "I2", f"closed as {event.closed_as}, but at the venue it is {ended}")
                 booked = sum(self.fills.get(event.client_order_id, {}).values(), _ZERO)
                 _require(event.filled_base == booked, "I4", f"closed with {event.filled_base}, but {booked} was booked")
+                shown = self.truth.shown(event.client_order_id)
+                _require(booked >= shown, "I4", f"closed with {booked}, but the venue shows {shown} as filled")
             case CancelEnded():
                 target = self.lives.get(event.target_command_id)
                 open_ = target is not None and not target.end

@@ -642,6 +642,12 @@ class World:
         accepted = self.venue.accepted.get(client_order_id)
         return None if accepted is None else _ENDED.get(accepted.order.status)
 
+    def shown(self, client_order_id: str) -> Decimal:
+        """Truth: how much of it was never hidden."""
+        accepted = self.venue.accepted[client_order_id]
+        fills = accepted.order.fills
+        return sum((fill.quantity_base for fill in fills[: len(fills) - accepted.hidden]), Decimal(0))
+
     def trade(self, client_order_id: str, trade_id: str) -> TrueTrade | None:
         """Truth: a trade of it."""
         accepted = self.venue.accepted.get(client_order_id)

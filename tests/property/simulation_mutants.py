@@ -97,6 +97,21 @@ MUTANTS = (
         "I2",
     ),
     Mutant(
+        "an order that ended is closed before its fills are booked",
+        f"{ORDERS}/attempts.py",
+        "    if order.filled_base < view.filled_base:",
+        "    if order.filled_base > view.filled_base:",
+        "I4",
+    ),
+    Mutant(
+        "orders that ended are soon forgotten",
+        f"{ORDERS}/checkpoint.py",
+        "ENDED_KEPT = 500",
+        "ENDED_KEPT = 1",
+        "I4",
+        seed=16,
+    ),
+    Mutant(
         "an inherited intent is left alone",
         f"{ORDERS}/protocol.py",
         "        if order.state is OrderState.INTENDED:",
