@@ -54,11 +54,14 @@ QUOTE_EVERY_S = 0.2
 class Installation:
     """Topics, venue and clients of one test."""
 
-    def __init__(self, bootstrap: str, prefix: str, dsn: str, state_dir: Path, accounts: tuple[str, ...] = ("alice",)) -> None:
+    def __init__(
+        self, bootstrap: str, prefix: str, dsn: str, state_dir: Path, accounts: tuple[str, ...] = ("alice",), venue: str = "sim"
+    ) -> None:
         self.connection = KafkaConnection(bootstrap, topic_prefix=prefix)
         self.dsn = dsn
         self.state_dir = state_dir
         self.accounts = accounts
+        self.venue = venue
         self.log = KafkaLog(self.connection)
         self.decisions = 0
         self.trusted = state_dir / "trusted.toml"
@@ -80,6 +83,10 @@ class Installation:
         }
         self.server = await self._exits.enter_async_context(Server(SimulatorSettings.model_validate(settings)))
         self.http = await self._exits.enter_async_context(aiohttp.ClientSession())
+        await self.connect()
+
+    async def connect(self) -> None:
+        """Keys, topics and quotes alone, for a venue that is somebody else's."""
         for purpose in KeyPurpose:
             private = self.state_dir / f"{purpose}.pem"
             make_pair(purpose, private, self.trusted, CLOCK.wall_ms(), HOUR_MS)
@@ -102,8 +109,8 @@ class Installation:
         """One quote, received now."""
         fields = {"bid_price_quote": str(bid), "ask_price_quote": str(ask), "received_at_ms": CLOCK.wall_ms()}
         fields |= {"bid_quantity_base": "1", "ask_quantity_base": "1", "venue_sequence": sequence}
-        ticker = Ticker.model_validate({"venue": "sim", "symbol": symbol} | fields)
-        await self.write(MARKET_TICKERS, f"sim:{symbol}", ticker)
+        ticker = Ticker.model_validate({"venue": self.venue, "symbol": symbol} | fields)
+        await self.write(MARKET_TICKERS, f"{self.venue}:{symbol}", ticker)
 
     async def fall_silent(self) -> None:
         """No quote from here on."""
@@ -174,7 +181,7 @@ class Installation:
             at = {"at_ms": CLOCK.wall_ms(), "who": "tester"}
             portfolio = f"p-{name}"
             created = {"scope": f"portfolio:{portfolio}", "portfolio": portfolio, "incarnation": INCARNATION}
-            created |= {"shard": 0, "quote": "USDT", "accounts": {name: "sim"}}
+            created |= {"shard": 0, "quote": "USDT", "accounts": {name: self.venue}}
             await self.control(control.PortfolioCreated.model_validate(at | created))
             allowed = {
                 "scope": f"account:{name}",
@@ -238,7 +245,7 @@ class Installation:
             "decision_number": self.decisions,
             "ordinal": 0,
             "account": account,
-            "venue": "sim",
+            "venue": self.venue,
             "symbol": "BTC/USDT",
             "decided_at_ms": now,
             "admit_by_ms": now + 60_000,
