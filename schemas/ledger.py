@@ -42,6 +42,8 @@ class EntryKind(StrEnum):
     CANCEL_ENDED = "cancel_ended"
     FLOW_OBSERVED = "flow_observed"
     FLOW_CLASSIFIED = "flow_classified"
+    FOREIGN_ORDER_SEEN = "foreign_order_seen"
+    FOREIGN_ORDER_GONE = "foreign_order_gone"
     FILL_UNPLACED = "fill_unplaced"
     ACCOUNT_HALTED = "account_halted"
     ACCOUNT_RESUMED = "account_resumed"
@@ -88,7 +90,8 @@ class LedgerEntry(Message):
     """One entry of an account's books.
 
     `sequence` starts at 1 without gaps; `entry_hash` = SHA-256 over `previous_hash` and the entry's other fields in
-    canonical JSON. `filled_*` are cumulative for the command after this entry. The ce_id comes from account and sequence.
+    canonical JSON. `filled_*` are cumulative for the command (or the order by hand) after this entry. The ce_id comes from
+    account and sequence.
     """
 
     TYPE: ClassVar[str] = "ledger.entry"

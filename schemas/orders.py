@@ -160,6 +160,33 @@ class FlowClassified(ExecutionEvent):
     control_id: Text
 
 
+class ForeignOrderSeen(ExecutionEvent):
+    """An order by hand stands on the account's book, now with this much filled; what is left of it binds funds.
+
+    Without `price_limit_quote` nobody knows what a buy may spend. `flow_id` is the flow of nothing by which it is classified.
+    """
+
+    TYPE: ClassVar[str] = "orders.foreign-order-seen"
+    portfolio: Name
+    flow_id: Text
+    venue_order_id: Text
+    symbol: Symbol
+    side: Side
+    quantity_base: Quantity
+    filled_base: Holding
+    price_limit_quote: Price | None = None
+    venue_time_ms: TimeMs
+
+
+class ForeignOrderGone(ExecutionEvent):
+    """An order by hand is off the book, and all that it traded is in the books."""
+
+    TYPE: ClassVar[str] = "orders.foreign-order-gone"
+    portfolio: Name
+    flow_id: Text
+    venue_time_ms: TimeMs
+
+
 class CommandAdmitted(CommandEvent):
     """The command passed admission; from here on it ends in exactly one terminal event.
 
@@ -392,13 +419,24 @@ class OpenFlow(Part):
     amount: Amount
 
 
+class ForeignOrder(Part):
+    """An order by hand as it was last seen on the account's book."""
+
+    venue_order_id: Text
+    symbol: Symbol
+    side: Side
+    quantity_base: Quantity
+    filled_base: Holding
+    price_limit_quote: Price | None = None
+
+
 class ExecutorCheckpoint(ExecutionEvent):
     """All that an owner must know to go on, so that start-up does not grow with history.
 
     `totals` is what the account should hold by its opening, fills and flows; `turnover_quote` what it traded in each minute of
     the last day, by the minute's start in UTC milliseconds; `flows_seen` the venue time of each flow of the last weeks; up to
     `reconciled_ms` (venue time) the account's own trades were compared with the books. Orders that ended after `forgotten_ms`
-    are all among `ended`.
+    are all among `ended`. `foreign_orders` are the orders by hand that stand, by their flow's id.
     """
 
     TYPE: ClassVar[str] = "orders.executor-checkpoint"
@@ -414,6 +452,7 @@ class ExecutorCheckpoint(ExecutionEvent):
     ended: tuple[EndedOrder, ...] = ()
     flows_open: dict[Text, OpenFlow] = {}
     flows_seen: dict[Text, TimeMs] = {}
+    foreign_orders: dict[Text, ForeignOrder] = {}
     totals: dict[Asset, Amount] = {}
     turnover_quote: dict[str, Holding] = {}
     commands_next_offset: Count

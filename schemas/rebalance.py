@@ -1,5 +1,6 @@
 """What the portfolio fold decided, what it held back, and why."""
 
+from decimal import Decimal
 from enum import StrEnum
 from typing import ClassVar
 
@@ -48,7 +49,8 @@ class Reason(StrEnum):
 class AssetView(Part):
     """One asset of a portfolio at an instant; weights and drifts are fractions of net asset value.
 
-    `drift_pending` counts every planned or open remainder as filled.
+    `drift_pending` counts every planned or open remainder as filled. `reserved` of the holding is bound by orders by hand that
+    stand on a book: it counts in every figure here, and nothing of ours may spend it.
     """
 
     holding: Amount
@@ -57,6 +59,7 @@ class AssetView(Part):
     weight_target: Weight
     drift: Amount
     drift_pending: Amount
+    reserved: Holding = Decimal(0)
 
 
 class Signal(Message):

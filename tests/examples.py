@@ -269,6 +269,20 @@ FIELDS: dict[str, dict[str, object]] = {
     },
     "orders.flow-observed": _event
     | {"portfolio": "balanced", "flow_id": "deposit-17", "asset": "USDT", "amount": "2500.5", "venue_time_ms": T},
+    "orders.foreign-order-gone": _event
+    | {"portfolio": "balanced", "flow_id": "order/BTC/USDT/9001", "venue_time_ms": T + 90_000},
+    "orders.foreign-order-seen": _event
+    | {
+        "portfolio": "balanced",
+        "flow_id": "order/BTC/USDT/9001",
+        "venue_order_id": "9001",
+        "symbol": "BTC/USDT",
+        "side": "buy",
+        "quantity_base": "0.5",
+        "filled_base": "0",
+        "price_limit_quote": "50000",
+        "venue_time_ms": T,
+    },
     "orders.found": _attempt | {"venue_order_id": "1001", "venue_time_ms": T + 30},
     "orders.intended": _attempt | _order | {"timestamp_ms": T + 21, "window_ms": 2000},
     "orders.not-admitted": _about

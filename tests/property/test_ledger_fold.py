@@ -24,9 +24,12 @@ def stories(draw: st.DrawFn) -> Story:
     story = Story().begun(BTC="5000", USDT="100000000", BNB="100")
     for number in range(draw(st.integers(1, 6))):
         _order(draw, story, f"o{number}")
-        match draw(st.sampled_from(["", "flow", "owner", "repeat", "evidence", "stranger"])):
+        match draw(st.sampled_from(["", "flow", "hand", "owner", "repeat", "evidence", "stranger"])):
             case "flow":
                 story.flow(f"f{number}", "USDT", draw(st.sampled_from(["1.5", "-0.000000000000000001"])))
+            case "hand":
+                story.hand(f"h{number}")
+                story.hand_gone(f"h{draw(st.integers(0, number))}")
             case "owner":
                 story.owner(story.epoch + 1)
             case "repeat":

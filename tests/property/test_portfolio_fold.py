@@ -13,7 +13,7 @@ from schemas.codec import encode
 from schemas.control import StopKind
 from schemas.envelope import Message
 from schemas.journal import JournalRecord
-from schemas.orders import CancelOrder, OrderCommand, PlaceOrder
+from schemas.orders import CancelOrder, OrderCommand, PlaceOrder, Side
 from schemas.rebalance import PortfolioHalted, PortfolioQuarantined, RebalanceDecided, Signal
 from schemas.venue import TradingStatus
 from streams.domain.ids import client_order_id
@@ -102,7 +102,7 @@ class Life:
         return [*self.story.found(order), *self.story.filled(order), *self.story.closed(order)]
 
     def interfere(self) -> list[Message]:
-        act = self.random.randrange(6)
+        act = self.random.randrange(8)
         if act == 0:
             self.halts.append(halt_id(len(self.halts)))
             scope = self.random.choice(["all", "portfolio:beta", "account:gamma-main", "venue:binance"])
@@ -115,6 +115,13 @@ class Life:
         if act == 4:
             weight = Decimal(self.random.randint(18, 22)).scaleb(-2)
             return self.story.control(targets("gamma", BTC=str(weight)))
+        if act == 5:
+            name, number = self.random.choice(sorted(PORTFOLIOS)), str(self.random.randrange(3))
+            side, price = self.random.choice(list(Side)), self.random.choice(["45000", "48000", None])
+            return self.story.hand_seen(f"{name}-main", name, number, side, self.random.choice(["0", "0.05", "0.4"]), price)
+        if act == 6:
+            name = self.random.choice(sorted(PORTFOLIOS))
+            return self.story.hand_gone(f"{name}-main", name, str(self.random.randrange(3)))
         return self.story.rules("ETH/USDT", notional_min_quote=Decimal(self.random.choice([5, 300])))
 
 
@@ -168,6 +175,21 @@ def test_drifts_sum_to_zero_and_holdings_are_what_the_ledger_booked(life: Life):
             assert booked == held.holdings, name
 
 
+@given(lives)
+@settings(max_examples=25, deadline=None)
+def test_3_4_no_decision_spends_what_orders_by_hand_bind(life: Life):
+    for message in life.story.said:
+        if not isinstance(message, RebalanceDecided):
+            continue
+        free = {asset: view.holding - view.reserved for asset, view in message.assets.items()}
+        sent = [leg for leg in message.legs if leg.command_id is not None]
+        for leg in sent:
+            if leg.side is Side.SELL:
+                assert leg.quantity_base <= free[leg.symbol.split("/")[0]]
+        spent = sum(leg.quantity_base * leg.price_cap_quote * Decimal("1.001") for leg in sent if leg.side is Side.BUY)
+        assert not spent or spent <= free["USDT"]
+
+
 @given(st.integers(0, 2**32), st.integers(1, 40))
 @settings(max_examples=25, deadline=None)
 def test_a_batch_that_is_skipped_would_have_changed_nothing(seed: int, steps: int):
@@ -208,3 +230,5 @@ def test_the_lives_that_are_drawn_hold_what_they_are_about():
     assert kinds.keys() >= {"RebalanceDecided", "RebalanceHeldBack", "PortfolioObserved", "PortfolioResumed", "CancelOrder"}
     assert kinds["RebalanceDecided"] > 30
     assert kinds["PortfolioHalted"] > 0
+    decided = [m for seed in range(12) for m in Life(seed, 60).story.said if isinstance(m, RebalanceDecided)]
+    assert any(view.reserved for message in decided for view in message.assets.values())

@@ -15,6 +15,8 @@ from schemas.orders import (
     ExecutorCheckpoint,
     FlowClassified,
     FlowObserved,
+    ForeignOrderGone,
+    ForeignOrderSeen,
     OrderFilled,
     OwnerStarted,
 )
@@ -49,6 +51,8 @@ def _cause(event: ExecutionEvent) -> tuple[str, ...]:
             return (event.flow_id,)
         case FlowClassified():
             return (event.flow_id, event.control_id)
+        case ForeignOrderSeen() | ForeignOrderGone():
+            return (event.flow_id, str(event.venue_time_ms))  # what a look at that time showed
         case AccountOpened():
             return ()  # once in an account's life
         case OwnerStarted():

@@ -75,7 +75,7 @@ async def snapshot(venue: TradingVenue, symbols: Sequence[str], since_ms: int | 
         orders += await venue.open_orders(symbol)
         trades += await venue.trades(symbol, since_ms)
     strangers = await _strangers(venue, trades, books) if books.opened else {}
-    return Snapshot(venue_time_ms, since_ms, totals, tuple(orders), tuple(trades), strangers, tuple(flows))
+    return Snapshot(venue_time_ms, since_ms, totals, tuple(orders), tuple(trades), strangers, tuple(flows), frozenset(symbols))
 
 
 def _compared_until(books: Books, venue_time_ms: int) -> int:

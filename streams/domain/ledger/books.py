@@ -33,6 +33,8 @@ from schemas.orders import (
     ExecutorCheckpoint,
     FlowClassified,
     FlowObserved,
+    ForeignOrderGone,
+    ForeignOrderSeen,
     OrderAbsent,
     OrderAccepted,
     OrderClosed,
@@ -155,6 +157,23 @@ class AccountBooks:
     def _flow(self, kind: EntryKind, event: FlowObserved | FlowClassified, lines: tuple[Posting, ...]) -> dict[str, Any]:
         return {"kind": kind, "portfolio": event.portfolio, "flow_id": event.flow_id, "postings": lines}
 
+    def _foreign_order(self, event: ForeignOrderSeen, event_id: str) -> dict[str, Any]:
+        """It moves nothing; whoever plans with these books leaves what it binds alone."""
+        return {
+            "kind": EntryKind.FOREIGN_ORDER_SEEN,
+            "portfolio": event.portfolio,
+            "flow_id": event.flow_id,
+            "venue_order_id": event.venue_order_id,
+            "symbol": event.symbol,
+            "side": event.side,
+            "quantity_base": event.quantity_base,
+            "filled_base": event.filled_base,
+            "price_limit_quote": event.price_limit_quote,
+        }
+
+    def _foreign_order_gone(self, event: ForeignOrderGone, event_id: str) -> dict[str, Any]:
+        return {"kind": EntryKind.FOREIGN_ORDER_GONE, "portfolio": event.portfolio, "flow_id": event.flow_id}
+
     def _halted(self, event: AccountHalted, event_id: str) -> dict[str, Any]:
         return {
             "kind": EntryKind.ACCOUNT_HALTED,
@@ -256,6 +275,8 @@ _ACCOUNT_EVENTS: dict[type[ExecutionEvent], Callable[[AccountBooks, Any, str], d
     AccountOpened: AccountBooks._opened,
     FlowObserved: AccountBooks._flow_observed,
     FlowClassified: AccountBooks._flow_classified,
+    ForeignOrderSeen: AccountBooks._foreign_order,
+    ForeignOrderGone: AccountBooks._foreign_order_gone,
     AccountHalted: AccountBooks._halted,
     AccountResumed: AccountBooks._resumed,
 }

@@ -24,6 +24,9 @@ from schemas.orders import (
     ExecutionEvent,
     FlowClassified,
     FlowObserved,
+    ForeignOrder,
+    ForeignOrderGone,
+    ForeignOrderSeen,
     OrderAccepted,
     OrderClosed,
     OrderFilled,
@@ -116,9 +119,10 @@ class Books:
 
     `totals` is what it should hold: the opening, plus fills and flows, less fees. `opened_at_ms` is the venue's time of the
     opening: what flowed before is part of it. `flows_open` are (asset, signed amount) of flows that nobody has classified;
-    `flows_seen` holds the venue's time of each flow of the last weeks, and of each announcement that explained one. Up to
-    `reconciled_ms` the account's trades were compared with the books: it lasts by checkpoints alone. Every order that ended
-    after `forgotten_ms` is among `ended`.
+    `flows_seen` holds the venue's time of each flow of the last weeks, and of each announcement that explained one;
+    `foreign_orders` are the orders by hand that stand on the book, by their flow's id. Up to `reconciled_ms` the account's
+    trades were compared with the books: it lasts by checkpoints alone. Every order that ended after `forgotten_ms` is among
+    `ended`.
     """
 
     account: str
@@ -129,6 +133,7 @@ class Books:
     forgotten_ms: int = 0
     flows_open: Mapping[str, tuple[str, Decimal]] = field(default_factory=dict)
     flows_seen: Mapping[str, int] = field(default_factory=dict)
+    foreign_orders: Mapping[str, ForeignOrder] = field(default_factory=dict)
     orders: Mapping[str, Order] = field(default_factory=dict)
     ended: Mapping[str, Ended] = field(default_factory=dict)
     answered: Mapping[str, AnsweredUpTo] = field(default_factory=dict)
@@ -163,6 +168,11 @@ def evolve(books: Books, event: ExecutionEvent) -> Books:
         case FlowClassified():
             flows = {flow_id: flow for flow_id, flow in books.flows_open.items() if flow_id != event.flow_id}
             return changed(books, flows_open=flows, flows_seen={**books.flows_seen, event.control_id: event.at_ms})
+        case ForeignOrderSeen():
+            return changed(books, foreign_orders={**books.foreign_orders, event.flow_id: foreign_order(event)})
+        case ForeignOrderGone():
+            standing = {flow_id: order for flow_id, order in books.foreign_orders.items() if flow_id != event.flow_id}
+            return changed(books, foreign_orders=standing)
         case AccountHalted():
             return changed(books, halts={**books.halts, event.halt_id: event.cause})
         case AccountResumed():
@@ -192,6 +202,11 @@ def _flowed(books: Books, event: FlowObserved) -> Books:
         flows_open={**books.flows_open, event.flow_id: (event.asset, event.amount)},
         flows_seen={**seen, event.flow_id: event.venue_time_ms},
     )
+
+
+def foreign_order(event: ForeignOrderSeen) -> ForeignOrder:
+    """What is remembered of an order by hand."""
+    return ForeignOrder.model_validate(event.model_dump(include=set(ForeignOrder.model_fields)))
 
 
 def precedes(answered: AnsweredUpTo | None, incarnation: str, decision_number: int, ordinal: int) -> bool:

@@ -2,29 +2,33 @@
 
 Each becomes FlowObserved, once, and is in the books from then on; nothing new is sent until it is classified, by a transfer
 that an operator announced before or by what he says afterwards. A foreign trade is its flows: what it gave, what it took, its
-fee. An order by hand that still stands is a flow of nothing: it binds funds that the books count as free, so it holds as well.
+fee. An order by hand that still stands is a flow of nothing, and holds as well; besides, it binds funds that the books count as
+free, for as long as it stands and whatever was said of it. What it binds is stated at first sight, and is lowered or lifted
+only by a look at a quiet account whose books explain all that it holds: so no part of it counts as free before it is traded.
 """
 
 from decimal import Decimal
 
 from schemas.control import FlowClassificationSet, FlowKind, TransferAnnounced
-from schemas.orders import FlowClassified, FlowObserved, Side
+from schemas.orders import FlowClassified, FlowObserved, ForeignOrderGone, ForeignOrderSeen, Side
 from streams.domain.numbers import MONEY
+from streams.domain.orders.books import foreign_order
 from streams.domain.orders.outcome import FlowView, OrderView, TradeView
+from streams.domain.orders.stimuli import Snapshot
 from streams.domain.orders.turn import Turn
 
 
 def observe(turn: Turn, flow: FlowView) -> None:
     """State a flow that is not in the books yet; what happened before the opening is part of it."""
-    authority, books = turn.state.authority, turn.books
-    if not books.opened or authority is None or authority.portfolio is None:
+    portfolio, books = _portfolio(turn), turn.books
+    if not books.opened or portfolio is None:
         return
     if flow.flow_id in books.flows_seen or flow.venue_time_ms < books.opened_at_ms:
         return
     turn.say(
         FlowObserved(
             **turn.common(),
-            portfolio=authority.portfolio,
+            portfolio=portfolio,
             flow_id=flow.flow_id,
             asset=flow.asset,
             amount=flow.amount,
@@ -46,16 +50,58 @@ def of_trade(trade: TradeView) -> tuple[FlowView, ...]:
     )
 
 
-def of_order(order: OrderView) -> FlowView:
-    """An order by hand that stands on the book."""
+def observe_order(turn: Turn, order: OrderView, venue_time_ms: int) -> None:
+    """State an order by hand that stands on the book, once: its flow, and what it binds."""
+    flow_id, portfolio = _flow_id(order), _portfolio(turn)
+    if portfolio is None or flow_id in turn.books.foreign_orders:
+        return
     asset = order.symbol.split("/")[0 if order.side is Side.SELL else 1]
-    return FlowView(f"order/{order.symbol}/{order.venue_order_id}", asset, Decimal(0), order.venue_time_ms)
+    observe(turn, FlowView(flow_id, asset, Decimal(0), order.venue_time_ms))
+    turn.say(_seen(turn, portfolio, order, venue_time_ms))
+
+
+def release(turn: Turn, snapshot: Snapshot) -> None:
+    """State what orders by hand bind now, where it changed. Needs a quiet account, equal to its books."""
+    portfolio, at_ms = _portfolio(turn), snapshot.venue_time_ms
+    if portfolio is None:
+        return
+    standing = {_flow_id(order): order for order in snapshot.open_orders}
+    for flow_id, known in tuple(turn.books.foreign_orders.items()):
+        order = standing.get(flow_id)
+        if order is None and known.symbol in snapshot.symbols:
+            turn.say(ForeignOrderGone(**turn.common(), portfolio=portfolio, flow_id=flow_id, venue_time_ms=at_ms))
+        elif order is not None and known != foreign_order(seen := _seen(turn, portfolio, order, at_ms)):
+            turn.say(seen)
+
+
+def _seen(turn: Turn, portfolio: str, order: OrderView, venue_time_ms: int) -> ForeignOrderSeen:
+    return ForeignOrderSeen(
+        **turn.common(),
+        portfolio=portfolio,
+        flow_id=_flow_id(order),
+        venue_order_id=order.venue_order_id,
+        symbol=order.symbol,
+        side=order.side,
+        quantity_base=order.quantity_base,
+        filled_base=order.filled_base,
+        price_limit_quote=order.price_limit_quote,
+        venue_time_ms=venue_time_ms,
+    )
+
+
+def _flow_id(order: OrderView) -> str:
+    return f"order/{order.symbol}/{order.venue_order_id}"
+
+
+def _portfolio(turn: Turn) -> str | None:
+    authority = turn.state.authority
+    return None if authority is None else authority.portfolio
 
 
 def classify(turn: Turn) -> None:
     """Carry out what operators said about open flows, and match the rest with transfers that were announced."""
-    authority = turn.state.authority
-    if authority is None or authority.portfolio is None:
+    authority, portfolio = turn.state.authority, _portfolio(turn)
+    if authority is None or portfolio is None:
         return
     for flow_id, (asset, amount) in tuple(turn.books.flows_open.items()):
         said = authority.classified.get(flow_id)
@@ -65,7 +111,7 @@ def classify(turn: Turn) -> None:
         turn.say(
             FlowClassified(
                 **turn.common(),
-                portfolio=authority.portfolio,
+                portfolio=portfolio,
                 flow_id=flow_id,
                 asset=asset,
                 amount=amount,

@@ -63,13 +63,15 @@ def _reconcile(turn: Turn, event: SnapshotRead) -> None:
     quiet = not turn.books.orders and event.asked_boot_ms - turn.state.filled_at_boot_ms > turn.state.rules.quiet_ms
     if quiet and turn.books.totals == booked:
         alarms.compare(turn, snapshot)
+        if not turn.state.differences:
+            flows.release(turn, snapshot)
 
 
 def _check_open_orders(turn: Turn, snapshot: Snapshot) -> None:
     """An order that carries an id of ours and that we do not know halts the account, once it is seen a second time."""
     for order in snapshot.open_orders:
         if not OUR_CLIENT_ID.fullmatch(order.client_order_id):
-            flows.observe(turn, flows.of_order(order))
+            flows.observe_order(turn, order, snapshot.venue_time_ms)
     foreign = frozenset(
         order.client_order_id
         for order in snapshot.open_orders

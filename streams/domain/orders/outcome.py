@@ -41,7 +41,8 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderView:
-    """One order as the venue shows it. `filled_base` is cumulative; `venue_time_ms` when the venue took it."""
+    """One order as the venue shows it. `filled_base` is cumulative; `venue_time_ms` when the venue took it; without
+    `price_limit_quote` it has no limit that is known."""
 
     venue_order_id: str
     client_order_id: str
@@ -51,6 +52,7 @@ class OrderView:
     filled_base: Decimal
     standing: Standing
     venue_time_ms: int
+    price_limit_quote: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,8 @@ class Snapshot:
     """One look at the whole account: totals of all assets, open orders, and own trades since `since_ms` (venue time).
 
     `strangers` gives the client ids of orders behind trades that no order of ours explained, by venue order id; a trade whose
-    order is in none of both cannot be judged yet. `flows` are deposits and withdrawals of the last weeks.
+    order is in none of both cannot be judged yet. `flows` are deposits and withdrawals of the last weeks. Orders and trades
+    were asked for of `symbols` alone.
     """
 
     venue_time_ms: int
@@ -157,6 +158,7 @@ class Snapshot:
     trades: tuple[TradeView, ...]
     strangers: Mapping[str, str] = field(default_factory=dict)
     flows: tuple[FlowView, ...] = ()
+    symbols: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

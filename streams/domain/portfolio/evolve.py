@@ -27,9 +27,9 @@ from streams.domain.numbers import MONEY
 from streams.domain.orders.lifecycle import TERMINAL
 from streams.domain.portfolio import holding, limits, reasons, tca
 from streams.domain.portfolio.state import (
-    Account,
     Alarm,
     Failure,
+    ForeignOrder,
     Halt,
     OpenCancel,
     OpenOrder,
@@ -112,6 +112,8 @@ def booked(state: PortfolioState, entry: LedgerEntry, now_ms: int) -> PortfolioS
             state = replace(state, flows_open={**state.flows_open, entry.flow_id or "": entry.account})
         case EntryKind.FLOW_CLASSIFIED:
             state = replace(state, flows_open=_without(state.flows_open, (entry.flow_id or "",)))
+        case EntryKind.FOREIGN_ORDER_SEEN | EntryKind.FOREIGN_ORDER_GONE:
+            state = _reserved(state, entry)
         case EntryKind.FILL_UNPLACED:
             state = _alarmed(state, reasons.FILL_UNPLACED, f"{entry.account} trade {entry.trade_id}")
         case EntryKind.FILLED:
@@ -144,8 +146,19 @@ def _posted(state: PortfolioState, entry: LedgerEntry) -> PortfolioState:
     holdings = dict(account.holdings)
     for line in own:
         holdings[line.asset] = MONEY.add(holdings.get(line.asset, _ZERO), line.amount)
-    changed = Account(account.venue, account.opened, holdings)
-    return replace(state, accounts={**state.accounts, entry.account: changed})
+    return replace(state, accounts={**state.accounts, entry.account: replace(account, holdings=holdings)})
+
+
+def _reserved(state: PortfolioState, entry: LedgerEntry) -> PortfolioState:
+    """An order by hand binds funds for as long as it stands, whatever it was classified as."""
+    account, flow_id = state.accounts[entry.account], entry.flow_id or ""
+    standing = _without(account.foreign_orders, (flow_id,))
+    if entry.kind is EntryKind.FOREIGN_ORDER_SEEN:
+        assert entry.symbol is not None
+        assert entry.side is not None
+        left = MONEY.subtract(entry.quantity_base or _ZERO, entry.filled_base or _ZERO)
+        standing[flow_id] = ForeignOrder(entry.symbol, entry.side, max(left, _ZERO), entry.price_limit_quote)
+    return replace(state, accounts={**state.accounts, entry.account: replace(account, foreign_orders=standing)})
 
 
 def _flowed(state: PortfolioState, entry: LedgerEntry) -> PortfolioState:

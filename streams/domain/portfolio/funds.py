@@ -1,10 +1,12 @@
 """What an account can give for new orders: its ledger holdings less what open orders may still take.
 
-An order whose outcome is unknown reserves what it would spend and receives nothing; an unfilled sale funds nothing.
+An order whose outcome is unknown reserves what it would spend and receives nothing; an unfilled sale funds nothing. An order by
+hand that stands reserves like ours: a buy what is left of it at its limit with the taker's fee, a sale what is left of it.
 """
 
 from decimal import Decimal
 
+from schemas.orders import Side
 from schemas.rebalance import Leg
 from schemas.venue import VenueRules
 from streams.domain.numbers import DECISION, MONEY
@@ -23,6 +25,7 @@ def spendable_quote(world: World, state: PortfolioState, account: str, nav_quote
     """Quote units that new buys of the account may spend; negative when open orders reserve more than there is."""
     held = state.accounts[account].holdings.get(state.quote, Decimal(0))
     left = DECISION.subtract(held, DECISION.multiply(BUFFER, nav_quote))
+    left = DECISION.subtract(left, reserved_by_hand(world, state, account, state.quote))
     for _, order in sorted(state.orders.items()):
         command = order.command
         if command.account == account and is_buy(command.side):
@@ -32,9 +35,26 @@ def spendable_quote(world: World, state: PortfolioState, account: str, nav_quote
     return left
 
 
-def sellable_base(state: PortfolioState, account: str, asset: str) -> Decimal:
+def reserved_by_hand(world: World, state: PortfolioState, account: str, asset: str) -> Decimal:
+    """Units of an asset that orders by hand on the account's book may take. Where a buy's limit or fee is not known it may be
+    all there is."""
+    owner, reserved = state.accounts[account], Decimal(0)
+    for _, order in sorted(owner.foreign_orders.items()):
+        base, quote = order.symbol.split("/")
+        if order.side is Side.SELL and asset == base:
+            reserved = MONEY.add(reserved, order.remaining_base)
+        elif order.side is Side.BUY and asset == quote:
+            rules = world.rules.get(f"{owner.venue}:{order.symbol}")
+            if rules is None or order.price_limit_quote is None:
+                return max(reserved, owner.holdings.get(asset, Decimal(0)))
+            reserved = MONEY.add(reserved, cost_at_cap(order.remaining_base, order.price_limit_quote, rules))
+    return reserved
+
+
+def sellable_base(world: World, state: PortfolioState, account: str, asset: str) -> Decimal:
     """Units of an asset that new sells of the account may sell; not below zero."""
-    left = state.accounts[account].holdings.get(asset, Decimal(0))
+    held = state.accounts[account].holdings.get(asset, Decimal(0))
+    left = MONEY.subtract(held, reserved_by_hand(world, state, account, asset))
     for order in state.orders.values():
         command = order.command
         if command.account == account and not is_buy(command.side) and command.symbol.startswith(f"{asset}/"):

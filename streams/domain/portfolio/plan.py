@@ -167,7 +167,7 @@ def _sells(
     """Sells of an asset where it is held, the largest holding first."""
     legs: list[Leg] = []
     cause = reasons.FUNDS_ELSEWHERE
-    holding = {account: sellable_base(state, account, asset) for account in power}
+    holding = {account: sellable_base(world, state, account, asset) for account in power}
     for account in sorted((name for name in holding if holding[name]), key=lambda name: (-holding[name], name)):
         leg, cause = _leg(world, state, account, asset, Side.SELL, notional, holding[account], nav)
         if leg is not None:

@@ -55,7 +55,7 @@ def decided(
         edge_inner=state.policy.edge_inner,
         band=state.policy.band,
         trigger_asset=trigger_asset,
-        assets=asset_views(state, sight),
+        assets=asset_views(world, state, sight),
         legs=(*named, *waiting),
         debts=debts,
         oldest_received_at_ms=sight.oldest_received_at_ms,
@@ -70,7 +70,7 @@ def held_back(world: World, state: PortfolioState, closed: Closed, sight: Sight)
         reason=closed.reason,
         detail=closed.detail[:_TEXT_MAX],
         nav_quote=sight.fills.nav_quote,
-        assets=asset_views(state, sight),
+        assets=asset_views(world, state, sight),
     )
 
 
@@ -85,7 +85,7 @@ def observed(world: World, state: PortfolioState, closed: Closed, sight: Sight |
         nav_quote=sight.fills.nav_quote if sight else None,
         band=state.policy.band,
         threshold=state.policy.threshold,
-        assets=asset_views(state, sight) if sight else {},
+        assets=asset_views(world, state, sight) if sight else {},
         time_total_ms=total_ms,
         time_in_band_ms=in_band_ms,
     )

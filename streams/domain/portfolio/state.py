@@ -11,7 +11,7 @@ from schemas.control import MaintenanceScheduled, PolicySet, PortfolioLimitsSet,
 from schemas.ledger import OrderState
 from schemas.orders import CancelOrder, PlaceOrder, Side
 from schemas.rebalance import Leg, Reason
-from schemas.values import Amount, Asset, Count, DurationMs, Holding, Id, Name, Price, Text, TimeMs, VenueSymbol, Weight
+from schemas.values import Amount, Asset, Count, DurationMs, Holding, Id, Name, Price, Symbol, Text, TimeMs, VenueSymbol, Weight
 from schemas.venue import VenueRules, VenueStatus
 from streams.domain.intake.acceptance import Acceptance
 from streams.domain.numbers import MONEY
@@ -28,12 +28,24 @@ class Quoted:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignOrder:
+    """What is left of an order by hand that stands on an account's book; without a limit nobody knows what a buy may spend."""
+
+    symbol: Symbol
+    side: Side
+    remaining_base: Holding
+    price_limit_quote: Price | None
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
-    """One venue account. `holdings` is the sum of its ledger postings; until `opened` they are not known."""
+    """One venue account. `holdings` is the sum of its ledger postings; until `opened` they are not known. `foreign_orders` are
+    orders by hand, by their flow's id: classified or not, what they bind is not ours to spend while they stand."""
 
     venue: Name
     opened: bool = False
     holdings: dict[Asset, Amount] = field(default_factory=dict)
+    foreign_orders: dict[Text, ForeignOrder] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

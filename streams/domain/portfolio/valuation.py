@@ -14,6 +14,7 @@ from schemas.ledger import OrderState
 from schemas.rebalance import AssetView
 from schemas.values import plain
 from streams.domain.numbers import DECISION, MONEY, wire
+from streams.domain.portfolio.funds import reserved_by_hand
 from streams.domain.portfolio.state import OpenOrder, PortfolioState, Quoted, World, is_buy, remaining_base
 
 # Every outcome of the UNKNOWN orders is looked at: 2^3 views at most; with more of them nothing is decided.
@@ -118,7 +119,7 @@ def drift_max(valuation: Valuation) -> Decimal:
     return max(abs(drift) for drift in valuation.drifts.values())
 
 
-def asset_views(state: PortfolioState, sight: Sight) -> dict[str, AssetView]:
+def asset_views(world: World, state: PortfolioState, sight: Sight) -> dict[str, AssetView]:
     """The figures of every managed asset, as signals carry them."""
     assert state.targets is not None
     fills = sight.fills
@@ -130,6 +131,7 @@ def asset_views(state: PortfolioState, sight: Sight) -> dict[str, AssetView]:
             weight_target=state.targets.weights.get(asset, Decimal(0)),
             drift=fills.drifts[asset],
             drift_pending=sight.pending.drifts[asset],
+            reserved=wire(sum((reserved_by_hand(world, state, account, asset) for account in state.accounts), Decimal(0))),
         )
         for asset in sorted(fills.holdings)
     }

@@ -66,6 +66,7 @@ def order_view(raw: object, symbols: Mapping[str, str]) -> OrderView:
         filled_base=_amount(fields.get("executedQty")),
         standing=_STANDING.get(_text(fields.get("status")), Standing.UNREADABLE),
         venue_time_ms=whole(times[0] if times else None),
+        price_limit_quote=_limit(fields.get("price")),
     )
 
 
@@ -155,6 +156,16 @@ def _text(value: object) -> str:
 
 def _amount(value: object) -> Decimal:
     return _tried(exact, value)
+
+
+def _limit(value: object) -> Decimal | None:
+    """The venue writes 0 for an order without a limit. No outcome hangs on a limit, and without one an order by hand binds all
+    that it may: what cannot be read is not known, and spoils no reply."""
+    try:
+        price = exact(value)
+    except ValueError:
+        return None
+    return price if price > 0 else None
 
 
 def _flag(value: object) -> bool:

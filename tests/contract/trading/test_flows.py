@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from streams.gateways.venue.binance import FLOWS_PAGE, flows
+from streams.gateways.venue.orders import order_view
 
 DEPOSIT: dict[str, Any] = {"id": "1", "coin": "BTC", "amount": "0.5", "status": 1, "insertTime": 1_000, "completeTime": 2_000}
 WITHDRAWAL: dict[str, Any] = {"id": "2", "coin": "USDT", "amount": "100", "transactionFee": "1.5", "status": 6}
@@ -54,3 +55,13 @@ def test_3_4_a_withdrawal_under_way_has_taken_its_funds(status: int) -> None:
 def test_3_4_what_cannot_be_read_or_is_cut_is_no_answer(deposits: Any, withdrawals: Any) -> None:
     with pytest.raises(ValueError):
         flows(deposits, withdrawals)
+
+
+@pytest.mark.parametrize(
+    ("price", "limit"),
+    [("40000.50", Decimal("40000.5")), ("0.00000000", None), (None, None), ("much", None), ("-1", None), (1.5, None)],
+)
+def test_3_4_an_order_whose_limit_cannot_be_read_has_none_and_is_shown_all_the_same(price: Any, limit: Decimal | None) -> None:
+    raw = {"orderId": 7, "clientOrderId": "web_1", "symbol": "BTCUSDT", "side": "BUY", "origQty": "1", "executedQty": "0"}
+    shown = order_view(raw | {"status": "NEW", "time": 1_000, "price": price}, {"BTCUSDT": "BTC/USDT"})
+    assert (shown.client_order_id, shown.price_limit_quote) == ("web_1", limit)

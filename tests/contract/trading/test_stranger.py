@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.orders import OrderFilled, OrderRejected
+from schemas.orders import FlowObserved, ForeignOrderGone, ForeignOrderSeen, OrderFilled, OrderRejected, Side
 from streams.domain.ids import client_order_id
 from tests.contract.trading.house import House, addresses, until
 from tests.contract.trading.stranger import KEY, PRICES, SECRET, Stranger
@@ -72,6 +72,20 @@ async def test_6_5_a_lost_reply_of_order_and_cancel_is_found_out_there_too(house
     assert len(posts) == len(server.orders) == 2
     assert server.orders[0]["clientOrderId"] == client_order_id(command, 1)
     settled(house, server)
+
+
+async def test_3_4_an_order_by_hand_is_told_as_the_venue_shows_it_until_it_is_canceled(house: House, server: Stranger) -> None:
+    asked = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "newClientOrderId": "web_1"}
+    async with house.executor():
+        server.place(asked | {"quantity": "0.2", "price": "40000.50"})
+        await until(lambda: house.events(ForeignOrderSeen))
+        server.cancel({"symbol": "BTCUSDT", "origClientOrderId": "web_1"})
+        await until(lambda: house.events(ForeignOrderGone))
+    (seen,) = house.events(ForeignOrderSeen)
+    assert (seen.symbol, seen.side, seen.quantity_base, seen.filled_base) == ("BTC/USDT", Side.BUY, Decimal("0.2"), 0)
+    assert seen.price_limit_quote == Decimal("40000.5")
+    assert {flow.flow_id for flow in house.events(FlowObserved)} == {seen.flow_id}
+    assert house.halts() == []
 
 
 async def test_6_5_without_any_stream_nothing_is_missing(house: House, server: Stranger) -> None:

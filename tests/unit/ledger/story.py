@@ -20,6 +20,8 @@ from schemas.orders import (
     ExecutionEvent,
     FlowClassified,
     FlowObserved,
+    ForeignOrderGone,
+    ForeignOrderSeen,
     Liquidity,
     OrderAbsent,
     OrderAccepted,
@@ -246,6 +248,24 @@ class Story:
             flow_kind=kind,
             control_id="c-1",
         )
+
+    def hand(self, flow_id: str, filled: str = "0") -> Record:
+        """An order by hand for 2 BTC at 50 000, seen on the book."""
+        return self.say(
+            ForeignOrderSeen,
+            portfolio=self.portfolio,
+            flow_id=flow_id,
+            venue_order_id="77",
+            symbol="BTC/USDT",
+            side=Side.BUY,
+            quantity_base=Decimal(2),
+            filled_base=Decimal(filled),
+            price_limit_quote=Decimal(50_000),
+            venue_time_ms=self.at_ms,
+        )
+
+    def hand_gone(self, flow_id: str) -> Record:
+        return self.say(ForeignOrderGone, portfolio=self.portfolio, flow_id=flow_id, venue_time_ms=self.at_ms)
 
     def halted(self, halt: str = "halt") -> Record:
         return self.say(AccountHalted, portfolio=self.portfolio, halt_id=digest_id(halt), cause="BOOKS", detail="differs")

@@ -293,6 +293,17 @@ def test_a_flow_is_unclassified_until_an_operator_says_what_it_was(kind: FlowKin
     assert (found[-1].flow_id, found[-1].cause) == ("d1", cause)
 
 
+def test_3_4_an_order_by_hand_is_in_the_books_and_moves_nothing():
+    story = Story().begun(USDT="10")
+    story.hand("order/BTC/USDT/77")
+    story.hand("order/BTC/USDT/77", filled="0.5")
+    story.hand_gone("order/BTC/USDT/77")
+    found = booked(story)[-3:]
+    assert [entry.kind for entry in found] == [EntryKind.FOREIGN_ORDER_SEEN] * 2 + [EntryKind.FOREIGN_ORDER_GONE]
+    assert [(entry.filled_base, entry.price_limit_quote) for entry in found[:2]] == [(0, 50_000), (Decimal("0.5"), 50_000)]
+    assert {(entry.flow_id, entry.postings, entry.command_id) for entry in found} == {("order/BTC/USDT/77", (), None)}
+
+
 def test_a_flow_is_booked_once_and_classified_once():
     story = Story().begun(USDT="10")
     story.flow("d1", "USDT", "5")

@@ -7,11 +7,19 @@ from typing import Any
 import pytest
 
 from schemas.control import FlowClassificationSet, FlowKind, TransferAnnounced
-from schemas.orders import CommandNotAdmitted, FlowClassified, FlowObserved, OrderFilled, Side
+from schemas.orders import (
+    CommandNotAdmitted,
+    FlowClassified,
+    FlowObserved,
+    ForeignOrderGone,
+    ForeignOrderSeen,
+    OrderFilled,
+    Side,
+)
 from streams.domain.orders.authority import Authority, fold, for_account
 from streams.domain.orders.books import Books
 from streams.domain.orders.checkpoint import checkpoint, restore
-from streams.domain.orders.outcome import FlowView, Standing
+from streams.domain.orders.outcome import FlowView, OrderView, Standing
 from streams.domain.orders.stimuli import AuthorityRead, Remark, SendOrder, Snapshot, SnapshotRead
 from tests.unit.orders.desk import WALL_MS, Desk, authority, desk, place, trade, view
 
@@ -132,6 +140,82 @@ def test_3_4_an_order_by_hand_that_stands_holds_until_somebody_says_so() -> None
     assert not table.state.books.flows_open
 
 
+def by_hand(table: Desk, filled: str = "0", **changes: Any) -> OrderView:
+    """An order by hand: two bitcoin at 20 000, venue order 5."""
+    fields: dict[str, Any] = {"venue_order_id": "5", "quantity_base": Decimal(2), "price_limit_quote": Decimal(20_000)}
+    return view("web_77", filled, venue_time_ms=table.wall_ms, **(fields | changes))
+
+
+def quiet(table: Desk, **changes: Any) -> None:
+    """The account as the venue shows it, long after the last fill of ours."""
+    table.wait(10_000)
+    table.refresh()
+    show(table, symbols=frozenset({"BTC/USDT"}), **changes)
+
+
+def test_3_4_an_order_by_hand_is_told_with_what_it_binds_until_it_is_off_the_book_acked_or_not() -> None:
+    table = opened()
+    stands = by_hand(table)
+    for _ in range(3):
+        quiet(table, open_orders=(stands,))
+    (seen,) = table.said(ForeignOrderSeen)
+    assert (seen.flow_id, seen.side, seen.quantity_base, seen.filled_base) == ("order/BTC/USDT/5", Side.BUY, 2, 0)
+    assert seen.price_limit_quote == 20_000
+    hear(table, classification(seen.flow_id, FlowKind.FOREIGN))
+    quiet(table, open_orders=(stands,))
+    assert not table.state.books.flows_open
+    assert list(table.state.books.foreign_orders) == [seen.flow_id]
+    quiet(table)
+    assert [gone.flow_id for gone in table.said(ForeignOrderGone)] == [seen.flow_id]
+    assert not table.state.books.foreign_orders
+    assert len(table.said(ForeignOrderSeen)) == 1
+
+
+def test_3_4_what_an_order_by_hand_binds_shrinks_only_when_the_books_hold_what_it_traded() -> None:
+    """The order shows its fill before the venue lists the trade: until the trade is booked nothing of it is free."""
+    table = opened()
+    quiet(table, open_orders=(by_hand(table),))
+    half, paid = by_hand(table, "1"), {"USDT": Decimal(80_000), "BTC": Decimal(1)}
+    quiet(table, open_orders=(half,), totals=paid)
+    assert [seen.filled_base for seen in table.said(ForeignOrderSeen)] == [0]
+    fee = {"fee_asset": "BNB", "fee_amount": Decimal(0), "venue_time_ms": table.wall_ms}
+    told = {"open_orders": (half,), "totals": paid, "trades": (trade("9", "1", venue_order_id="5", **fee),)}
+    for _ in range(2):
+        quiet(table, **told, strangers={"5": "web_77"})
+    assert [seen.filled_base for seen in table.said(ForeignOrderSeen)] == [0, 1]
+    assert table.state.books.totals == paid
+
+
+def test_3_4_an_order_of_a_symbol_that_nobody_asks_for_any_more_goes_on_binding() -> None:
+    table = opened()
+    quiet(table, open_orders=(by_hand(table),))
+    table.wait(10_000)
+    show(table)
+    assert not table.said(ForeignOrderGone)
+
+
+def test_3_4_an_acked_order_that_stands_for_weeks_does_not_hold_again() -> None:
+    """A flow two weeks later makes the executor forget the flows of before."""
+    table = opened()
+    stands = by_hand(table)
+    quiet(table, open_orders=(stands,))
+    hear(table, classification("order/BTC/USDT/5", FlowKind.FOREIGN))
+    late = FlowView("deposit/7", "ETH", Decimal(1), stands.venue_time_ms + 15 * 86_400_000)
+    quiet(table, open_orders=(stands,), flows=(late,))
+    quiet(table, open_orders=(stands,), flows=(late,))
+    assert list(table.state.books.flows_open) == ["deposit/7"]
+
+
+def test_3_4_an_account_that_belongs_to_nobody_tells_of_no_order_by_hand() -> None:
+    table = opened()
+    quiet(table, open_orders=(by_hand(table),))
+    table.wait(10_000)
+    table.allow(portfolio=None)
+    show(table, open_orders=(by_hand(table, venue_order_id="6"),), symbols=frozenset({"BTC/USDT"}))
+    assert not table.said(ForeignOrderGone)
+    assert len(table.said(ForeignOrderSeen)) == 1
+
+
 def test_3_4_a_flow_after_the_intent_keeps_the_request_back() -> None:
     table = opened()
     command = table.command(place(1))
@@ -153,8 +237,9 @@ def test_1_3_a_fill_after_a_take_over_is_booked_to_the_order_that_the_checkpoint
     assert [fill.command_id for fill in after.said(OrderFilled)] == [command]
 
 
-def test_3_4_flows_survive_a_checkpoint() -> None:
+def test_3_4_flows_and_orders_by_hand_survive_a_checkpoint() -> None:
     table = opened()
-    show(table, flows=(DEPOSIT,), totals={"USDT": Decimal(105_000)})
+    show(table, flows=(DEPOSIT,), totals={"USDT": Decimal(105_000)}, open_orders=(by_hand(table),))
+    assert table.state.books.foreign_orders
     assert not table.asked(Remark)
     assert restore(checkpoint(table.state.books, "one", table.wall_ms, 7)) == table.state.books

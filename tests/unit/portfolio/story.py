@@ -34,6 +34,8 @@ from schemas.orders import (
     CommandExpiredUnsent,
     CommandNotAdmitted,
     ExecutionEvent,
+    ForeignOrderGone,
+    ForeignOrderSeen,
     Liquidity,
     OrderAbsent,
     OrderAccepted,
@@ -204,6 +206,28 @@ class Story:
 
     def account_resumed(self, account: str, portfolio: str, halt_id: str) -> list[Message]:
         return self.execution(AccountResumed(**self._event(account), portfolio=portfolio, halt_ids=(halt_id,)))
+
+    def hand_seen(self, account: str, portfolio: str, number: str, side: Side, base: str, price: str | None) -> list[Message]:
+        """An order by hand for BTC stands on the account's book, with this much left of it."""
+        symbol = "BTC/USDT"
+        return self.execution(
+            ForeignOrderSeen(
+                **self._event(account),
+                portfolio=portfolio,
+                flow_id=f"order/{symbol}/{number}",
+                venue_order_id=number,
+                symbol=symbol,
+                side=side,
+                quantity_base=Decimal(base) + 1,
+                filled_base=Decimal(1),
+                price_limit_quote=None if price is None else Decimal(price),
+                venue_time_ms=self.now_ms,
+            )
+        )
+
+    def hand_gone(self, account: str, portfolio: str, number: str) -> list[Message]:
+        flow = {"flow_id": f"order/BTC/USDT/{number}", "venue_time_ms": self.now_ms}
+        return self.execution(ForeignOrderGone(**self._event(account), portfolio=portfolio, **flow))
 
     def admitted(self, command: PlaceOrder | CancelOrder) -> list[Message]:
         fields = command.model_dump(

@@ -2,23 +2,59 @@
 
 from decimal import Decimal
 
+from schemas.codec import encode
 from schemas.control import FlowKind
 from schemas.envelope import Message
-from schemas.orders import FlowClassified, FlowObserved
-from schemas.rebalance import Reason, RebalanceHeldBack
-from tests.unit.portfolio.story import PRICES, Story, created, limits, only, orders, policy, reason_now, state_of, targets
+from schemas.orders import FlowClassified, FlowObserved, Side
+from schemas.rebalance import Reason, RebalanceDecided, RebalanceHeldBack
+from tests.unit.portfolio.story import (
+    PRICES,
+    Story,
+    at_rest,
+    buys,
+    created,
+    limits,
+    on_target,
+    only,
+    orders,
+    policy,
+    reason_now,
+    sells,
+    state_of,
+    targets,
+)
+
+HAND = "order/BTC/USDT/7"
 
 
-def begun(cash: str = "100000") -> Story:
-    """A portfolio that opens with cash alone and has bought its targets."""
+def given(**totals: str) -> Story:
+    """A portfolio that opens with these totals; there is no price yet."""
     story = Story()
     for event in (created(), policy(), targets(), limits()):
         story.control(event)
     story.rules("BTC/USDT")
     story.rules("ETH/USDT")
-    story.opened("alpha-main", "alpha", {"USDT": Decimal(cash)})
+    story.opened("alpha-main", "alpha", {asset: Decimal(total) for asset, total in totals.items()})
+    return story
+
+
+def begun() -> Story:
+    """A portfolio that opens with cash alone and has bought its targets."""
+    story = given(USDT="100000")
     story.work_off(story.mark(PRICES))
     return story
+
+
+def stood(story: Story, side: Side, base: str, price: str | None) -> list[Message]:
+    """Somebody placed an order by hand; it stands, and is acked."""
+    moved(story, HAND, "USDT" if side is Side.BUY else "BTC", "0")
+    story.hand_seen("alpha-main", "alpha", "7", side, base, price)
+    return classified(story, HAND, "USDT" if side is Side.BUY else "BTC", "0", FlowKind.FOREIGN)
+
+
+def cost_at_worst(said: list[Message]) -> Decimal:
+    """What all buys spend at their caps, with the taker's fee of 10 bp."""
+    return sum((order.quantity_base * (order.price_limit_quote or 0) * Decimal("1.001") for order in buys(said)), Decimal(0))
 
 
 def moved(story: Story, flow_id: str, asset: str, amount: str) -> list[Message]:
@@ -100,3 +136,76 @@ def test_3_4_a_trade_by_hand_waits_for_all_its_flows_to_be_classified() -> None:
     story.work_off(sold)
     story.mark(after_ms=10_000)
     assert reason_now(story) is Reason.WITHIN_BAND
+
+
+def test_3_4_beside_an_order_by_hand_for_40_of_the_cash_the_fold_plans_within_the_free_rest() -> None:
+    story = given(USDT="100000")
+    moved(story, HAND, "USDT", "0")
+    story.hand_seen("alpha-main", "alpha", "7", Side.BUY, "0.8", "50000")
+    held = only(RebalanceHeldBack, story.mark(PRICES))
+    assert held.reason is Reason.UNCLASSIFIED_FLOW
+    assert held.assets["USDT"].reserved == Decimal(40_040)
+
+    said = classified(story, HAND, "USDT", "0", FlowKind.FOREIGN)
+    decided = only(RebalanceDecided, said)
+    assert decided.nav_quote == 100_000
+    assert decided.assets["USDT"].reserved == Decimal(40_040)
+    # 80 000 are wanted; 40 040 are bound, 100 are the buffer.
+    assert Decimal(59_800) < cost_at_worst(said) <= Decimal(100_000 - 40_040 - 100)
+
+    story.work_off(said)
+    assert not orders(story.mark(after_ms=10_000))
+    assert reason_now(story) is Reason.BELOW_MINIMUM
+    assert story.portfolio().accounts["alpha-main"].holdings["USDT"] >= Decimal(40_040)
+
+    bought = story.hand_gone("alpha-main", "alpha", "7")
+    assert {order.side for order in orders(bought)} == {Side.BUY}
+    story.work_off(bought)
+    story.mark(after_ms=10_000)
+    assert reason_now(story) is Reason.WITHIN_BAND
+    assert state_of(story).assets["USDT"].reserved == 0
+
+
+def test_3_4_what_is_left_of_an_order_by_hand_is_what_it_binds() -> None:
+    story = given(USDT="100000")
+    stood(story, Side.BUY, "0.8", "50000")
+    story.hand_seen("alpha-main", "alpha", "7", Side.BUY, "0.2", "50000")
+    assert Decimal(79_000) < cost_at_worst(story.mark(PRICES)) <= Decimal(100_000 - 10_010 - 100)
+
+
+def test_3_4_an_order_by_hand_without_a_known_limit_or_fee_binds_all_the_cash() -> None:
+    story = given(USDT="100000")
+    stood(story, Side.BUY, "0.1", None)
+    assert not orders(story.mark(PRICES))
+    assert state_of(story).assets["USDT"].reserved == 100_000
+    assert not orders(story.hand_seen("alpha-main", "alpha", "7", Side.BUY, "0.1", None))
+    del story.shard.world.rules["binance:BTC/USDT"]
+    story.hand_seen("alpha-main", "alpha", "7", Side.BUY, "0.1", "50000")
+    assert state_of(story).reason is Reason.NO_RULES
+    assert state_of(story).assets["USDT"].reserved == 100_000
+
+
+def test_3_4_of_what_is_offered_by_hand_the_fold_sells_nothing() -> None:
+    story = at_rest()
+    held = on_target()["BTC"]
+    stood(story, Side.SELL, str(held - Decimal("0.002")), "60000")
+    said = story.mark({"BTC/USDT": Decimal(55_000)})
+    assert sum(order.quantity_base for order in sells(said)) == Decimal("0.002")
+    assert only(RebalanceDecided, said).assets["BTC"].reserved == held - Decimal("0.002")
+
+
+def test_3_4_a_portfolio_made_anew_still_sees_what_stands_on_its_accounts() -> None:
+    story = given(USDT="100000")
+    stood(story, Side.BUY, "0.8", "50000")
+    for event in (created(incarnation="b" * 32), policy(), targets(), limits()):
+        story.control(event)
+    assert cost_at_worst(story.mark(PRICES)) <= Decimal(100_000 - 40_040 - 100)
+
+
+def test_3_4_the_story_of_an_order_by_hand_is_folded_to_the_same_bytes_from_anywhere() -> None:
+    story = given(USDT="100000")
+    story.work_off([*stood(story, Side.BUY, "0.8", "50000"), *story.mark(PRICES)])
+    story.work_off(story.hand_gone("alpha-main", "alpha", "7"))
+    once = story.replayed()
+    assert [encode(message) for message in once[0]] == [encode(message) for message in story.said]
+    assert story.replayed(load_every=1, screened=False) == once

@@ -89,7 +89,7 @@ def test_an_unknown_sale_reserves_what_it_sells_and_funds_nothing():
     story = unknown_sell()
     order, state = sells(story.said)[0], story.portfolio()
 
-    assert sellable_base(state, "alpha-main", "BTC") == 1 - order.quantity_base
+    assert sellable_base(story.shard.world, state, "alpha-main", "BTC") == 1 - order.quantity_base
     sight = look(story.shard.world, state)
     assert sight is not None
     assert len(sight.outcomes) == 2
