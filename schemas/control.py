@@ -1,5 +1,6 @@
 """What operators decided: portfolios, targets, policy, limits, halts, keys. The topic is the truth; files are proposals."""
 
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -86,7 +87,10 @@ class PolicySet(ControlEvent):
 
 
 class PortfolioLimitsSet(ControlEvent):
-    """Limits that the fold checks, as fractions of net asset value."""
+    """Limits that the fold checks, as fractions of net asset value.
+
+    Those of transitions (first funding, new targets, a large flow) bound each of their orders, and what they trade in an hour.
+    """
 
     TYPE: ClassVar[str] = "control.portfolio-limits-set"
     portfolio: Name
@@ -94,6 +98,8 @@ class PortfolioLimitsSet(ControlEvent):
     turnover_5min_max: Annotated[Amount, Field(gt=0)]
     turnover_day_max: Annotated[Amount, Field(gt=0)]
     loss_day_max: Weight
+    transition_order_max: Weight = Decimal("0.01")
+    transition_hour_max: Weight = Decimal("0.1")
 
 
 class AccountLimitsSet(ControlEvent):

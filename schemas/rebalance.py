@@ -92,6 +92,23 @@ class Debt(Part):
     cause: Text
 
 
+class TransitionCause(StrEnum):
+    """What moved a portfolio off its targets that was no drift of prices."""
+
+    FIRST_FUNDING = "first_funding"
+    TARGETS = "targets"
+    FLOW = "flow"
+
+
+class TransitionView(Part):
+    """A transition under way: what it may trade in all, and what it has traded, outside the ordinary turnover limits."""
+
+    cause: TransitionCause
+    since_ms: TimeMs
+    budget_quote: Holding
+    spent_quote: Holding
+
+
 class RebalanceDecided(Signal):
     """A decision to trade, with everything it looked at."""
 
@@ -107,6 +124,7 @@ class RebalanceDecided(Signal):
     legs: tuple[Leg, ...]
     debts: tuple[Debt, ...] = ()
     oldest_received_at_ms: TimeMs
+    transition: TransitionView | None = None
 
 
 class RebalanceHeldBack(Signal):
@@ -131,6 +149,7 @@ class PortfolioObserved(Signal):
     assets: dict[Asset, AssetView] = {}
     time_total_ms: DurationMs
     time_in_band_ms: DurationMs
+    transition: TransitionView | None = None
 
 
 class PortfolioQuarantined(Signal):

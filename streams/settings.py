@@ -222,12 +222,14 @@ class PolicySettings(Section):
 
 
 class PortfolioLimits(Section):
-    """What the fold never exceeds, as fractions of net asset value; every one is required."""
+    """What the fold never exceeds, as fractions of net asset value; every one is required, but those of transitions."""
 
     order_notional_max: Fraction
     turnover_5min_max: Money
     turnover_day_max: Money
     loss_day_max: Fraction
+    transition_order_max: Fraction = Decimal("0.01")
+    transition_hour_max: Fraction = Decimal("0.1")
 
 
 class PortfolioSettings(Section):

@@ -90,7 +90,8 @@ FIELDS: dict[str, dict[str, object]] = {
     "control.portfolio-created": _portfolio
     | {"incarnation": INCARNATION, "shard": 0, "quote": "USDT", "accounts": {"alpha": "sim"}},
     "control.portfolio-limits-set": _portfolio
-    | {"order_notional_max": "0.05", "turnover_5min_max": "0.03", "turnover_day_max": "0.3", "loss_day_max": "0.05"},
+    | {"order_notional_max": "0.05", "turnover_5min_max": "0.03", "turnover_day_max": "0.3", "loss_day_max": "0.05"}
+    | {"transition_order_max": "0.01", "transition_hour_max": "0.1"},
     "control.shard-assigned": _portfolio | {"shard": 1},
     "control.targets-set": _portfolio
     | {
@@ -321,6 +322,7 @@ FIELDS: dict[str, dict[str, object]] = {
             }
         ],
         "debts": [{"asset": "ETH", "amount_quote": "-3.2", "cause": "below_minimum"}],
+        "transition": {"cause": "targets", "since_ms": T, "budget_quote": "42000", "spent_quote": "2000"},
         "oldest_received_at_ms": T + 4,
     },
     "rebalance.held-back": _signal | {"reason": "stale", "detail": "BTC/USDT is 2100 ms old", "assets": {"BTC": _asset}},

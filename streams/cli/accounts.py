@@ -174,11 +174,12 @@ def _portfolio_table(controls: Controls) -> object:
             output.points(event.turnover_5min_max),
             output.points(event.turnover_day_max),
             output.points(event.loss_day_max),
+            f"{output.points(event.transition_order_max)} an order, {output.points(event.transition_hour_max)} an hour",
         )
         for event in controls.newest.values()
         if isinstance(event, PortfolioLimitsSet)
     ]
-    columns = ("portfolio", "order", "5 minutes", "day", "loss of a day")
+    columns = ("portfolio", "order", "5 minutes", "day", "loss of a day", "transition")
     return output.table("Portfolios (points of net asset value)", columns, sorted(lines), right=columns[1:])
 
 

@@ -86,8 +86,8 @@ FOLD: dict[str, Cause] = {
     ),
     FILL_UNPLACED: Cause("a fill belongs to an order that nobody remembers", "compare the venue's trades with the books"),
     FILLS_MISSING: Cause("an order ended before all its fills were seen", "compare the venue's trades with the books"),
-    TURNOVER_5MIN: Cause("fills crossed `turnover_5min_max`", "look at what traded; resuming counts anew"),
-    TURNOVER_DAY: Cause("fills crossed `turnover_day_max`", "look at what traded; resuming counts anew"),
+    TURNOVER_5MIN: Cause("fills outside a transition crossed `turnover_5min_max`", "look at what traded; resuming counts anew"),
+    TURNOVER_DAY: Cause("fills outside a transition crossed `turnover_day_max`", "look at what traded; resuming counts anew"),
     NAV_MOVE: Cause(
         "within five minutes fills moved net asset value by more than 1 %, which no mark explains",
         "compare these fills with the venue and with other venues' prices",

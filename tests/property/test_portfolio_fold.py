@@ -14,7 +14,7 @@ from schemas.control import StopKind
 from schemas.envelope import Message
 from schemas.journal import JournalRecord
 from schemas.orders import CancelOrder, OrderCommand, PlaceOrder, Side
-from schemas.rebalance import PortfolioHalted, PortfolioQuarantined, RebalanceDecided, Signal
+from schemas.rebalance import PortfolioHalted, PortfolioQuarantined, RebalanceDecided, Signal, TransitionCause
 from schemas.venue import TradingStatus
 from streams.domain.ids import client_order_id
 from streams.domain.portfolio import snapshot
@@ -42,7 +42,10 @@ class Life:
     def begin(self) -> None:
         for name, shares in PORTFOLIOS.items():
             incarnation = f"{len(name):032x}"
-            for event in (created(name, incarnation=incarnation), targets(name, **shares), policy(name), limits(name)):
+            # One of them is patient where it moves to new targets; for the others an order of any size will do.
+            order_max = Decimal("0.005") if name == "gamma" else Decimal(1)
+            allowed = limits(name, transition_order_max=order_max, transition_hour_max=Decimal("0.02"))
+            for event in (created(name, incarnation=incarnation), targets(name, **shares), policy(name), allowed):
                 self.story.control(event)
             self.story.opened(f"{name}-main", name, on_target(100_000, **shares))
         for symbol in PRICES:
@@ -190,6 +193,17 @@ def test_3_4_no_decision_spends_what_orders_by_hand_bind(life: Life):
         assert not spent or spent <= free["USDT"]
 
 
+@given(lives)
+@settings(max_examples=25, deadline=None)
+def test_3_1_a_transition_spends_no_more_than_its_budget_in_small_orders(life: Life):
+    for message in life.story.said:
+        if not isinstance(message, RebalanceDecided) or message.transition is None:
+            continue
+        sent = [leg.quantity_base * leg.price_mid_quote for leg in message.legs if leg.command_id is not None]
+        assert message.transition.spent_quote + sum(sent) <= message.transition.budget_quote
+        assert all(quote <= Decimal("0.005") * message.nav_quote for quote in sent)
+
+
 @given(st.integers(0, 2**32), st.integers(1, 40))
 @settings(max_examples=25, deadline=None)
 def test_a_batch_that_is_skipped_would_have_changed_nothing(seed: int, steps: int):
@@ -225,10 +239,12 @@ def _floats(form: object) -> Iterator[float]:
 
 def test_the_lives_that_are_drawn_hold_what_they_are_about():
     """Otherwise the properties above would hold of nothing."""
-    kinds = Counter(type(message).__name__ for seed in range(12) for message in Life(seed, 60).story.said)
+    said = [message for seed in range(12) for message in Life(seed, 60).story.said]
+    kinds = Counter(type(message).__name__ for message in said)
 
     assert kinds.keys() >= {"RebalanceDecided", "RebalanceHeldBack", "PortfolioObserved", "PortfolioResumed", "CancelOrder"}
     assert kinds["RebalanceDecided"] > 30
     assert kinds["PortfolioHalted"] > 0
-    decided = [m for seed in range(12) for m in Life(seed, 60).story.said if isinstance(m, RebalanceDecided)]
+    decided = [message for message in said if isinstance(message, RebalanceDecided)]
+    assert TransitionCause.TARGETS in {message.transition.cause for message in decided if message.transition}
     assert any(view.reserved for message in decided for view in message.assets.values())

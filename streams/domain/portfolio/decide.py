@@ -13,9 +13,9 @@ from schemas.control import StopKind
 from schemas.envelope import Message
 from schemas.ledger import OrderState
 from schemas.rebalance import Reason
-from streams.domain.portfolio import evolve, limits, reasons, signals
+from streams.domain.portfolio import evolve, limits, reasons, signals, transition
 from streams.domain.portfolio.gates import Closed, first_closed, is_priced, stale_from_ms, stopped_accounts
-from streams.domain.portfolio.holding import measured
+from streams.domain.portfolio.holding import fits, measured
 from streams.domain.portfolio.plan import make_plan, release
 from streams.domain.portfolio.screen import Watch, bounds
 from streams.domain.portfolio.state import Alarm, OpenOrder, PortfolioState, World
@@ -47,6 +47,8 @@ def consider(world: World, state: PortfolioState) -> tuple[PortfolioState, list[
     if sight is not None and state.limits is not None:
         state = _changed_to(state, limits_due=False)
     closed = first_closed(world, state, sight)
+    if closed is None and sight is not None and _busy(world, state) is None:
+        state = transition.turned(state, sight.fills, world.time_ms)
     if sight is not None and _measures(world, state) and is_priced(world, state):
         state = measured(state, sight.fills, world.time_ms)
     if state.waiting:
@@ -204,10 +206,8 @@ def _observes(world: World, state: PortfolioState) -> bool:
 
 
 def _measures(world: World, state: PortfolioState) -> bool:
-    """Whether the measure of holding the targets is to be looked at: there is none, it is of other targets, or it is time."""
-    assert state.targets is not None
-    known = state.benchmark
-    return known is None or known.weights != state.targets.weights or _observes(world, state)
+    """Whether the measure of holding the targets is to be looked at: it is of other weights, or it is time."""
+    return not fits(state) or _observes(world, state)
 
 
 def _observe_at_ms(state: PortfolioState) -> int:
@@ -217,7 +217,7 @@ def _observe_at_ms(state: PortfolioState) -> int:
 
 def _watch(world: World, state: PortfolioState, sight: Sight | None, why: Closed) -> Watch | None:
     """Only a portfolio at rest can be left alone."""
-    if why.reason is not Reason.WITHIN_BAND or sight is None or state.orders or state.cancels:
+    if why.reason is not Reason.WITHIN_BAND or sight is None or state.orders or state.cancels or transition.pending(state):
         return None
     assert state.policy is not None
     keys = mark_keys(state)

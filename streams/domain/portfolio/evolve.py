@@ -21,11 +21,12 @@ from schemas.rebalance import (
     Reason,
     RebalanceDecided,
     RebalanceHeldBack,
+    TransitionCause,
 )
 from streams.domain.ledger.postings import assets
 from streams.domain.numbers import MONEY
 from streams.domain.orders.lifecycle import TERMINAL
-from streams.domain.portfolio import holding, limits, reasons, tca
+from streams.domain.portfolio import holding, limits, reasons, tca, transition
 from streams.domain.portfolio.state import (
     Alarm,
     Failure,
@@ -60,7 +61,7 @@ def told(state: PortfolioState, message: Message) -> PortfolioState:
                 plan_filled=not starts and state.plan_filled,
             )
         case PlaceOrder():
-            order = OpenOrder(message, None, message.decided_at_ms, _ZERO)
+            order = OpenOrder(message, None, message.decided_at_ms, _ZERO, in_transition=state.transition is not None)
             return replace(state, orders={**state.orders, message.command_id: order})
         case CancelOrder():
             return _cancelling(state, message)
@@ -87,7 +88,7 @@ def steered(state: PortfolioState, event: Steering, shard: int) -> PortfolioStat
     match event:
         case TargetsSet():
             _check_targets(state, event)
-            return replace(state, targets=event)
+            return replace(state, targets=event, transition_due=_due(state, event))
         case PolicySet():
             return replace(state, policy=event)
         case PortfolioLimitsSet():
@@ -101,8 +102,8 @@ def booked(state: PortfolioState, entry: LedgerEntry, now_ms: int) -> PortfolioS
     state = _flowed(_posted(state, entry), entry)
     match entry.kind:
         case EntryKind.ACCOUNT_OPENED:
-            opened = replace(state.accounts[entry.account], opened=True)
-            state = replace(state, accounts={**state.accounts, entry.account: opened})
+            accounts = {**state.accounts, entry.account: replace(state.accounts[entry.account], opened=True)}
+            state = replace(state, accounts=accounts, transition_due=TransitionCause.FIRST_FUNDING)
         case EntryKind.ACCOUNT_HALTED:
             halts = {halt_id: Halt(entry.cause or "", entry.account) for halt_id in entry.halt_ids}
             state = replace(state, halts=state.halts | halts)
@@ -138,6 +139,12 @@ def _check_targets(state: PortfolioState, event: TargetsSet) -> None:
             raise ValueError(f"{asset} must trade as {wanted}, not {event.symbols.get(asset)}")
 
 
+def _due(state: PortfolioState, event: TargetsSet) -> TransitionCause | None:
+    if state.targets is None:
+        return TransitionCause.FIRST_FUNDING
+    return state.transition_due if event.weights == state.targets.weights else TransitionCause.TARGETS
+
+
 def _posted(state: PortfolioState, entry: LedgerEntry) -> PortfolioState:
     own = [line for line in entry.postings if line.ledger_account == assets(entry.account)]
     if not own:
@@ -162,14 +169,14 @@ def _reserved(state: PortfolioState, entry: LedgerEntry) -> PortfolioState:
 
 
 def _flowed(state: PortfolioState, entry: LedgerEntry) -> PortfolioState:
-    """What moved by itself is nobody's gain or loss."""
+    """What moved by itself is nobody's gain or loss, and no drift of prices."""
     if entry.kind is not EntryKind.FLOW_OBSERVED:
         return state
-    benchmark = state.benchmark
     for line in entry.postings:
         if line.ledger_account == assets(entry.account):
-            benchmark = holding.with_flow(benchmark, line.asset, line.amount)
-    return replace(state, benchmark=benchmark)
+            state = transition.with_flow(state, line.asset, line.amount)
+            state = replace(state, benchmark=holding.with_flow(state.benchmark, line.asset, line.amount))
+    return state
 
 
 def _alarmed(state: PortfolioState, cause: str, detail: str) -> PortfolioState:
@@ -189,7 +196,8 @@ def _traded(state: PortfolioState, entry: LedgerEntry, now_ms: int) -> Portfolio
     sold = state.sold
     if entry.side is Side.SELL and entry.command_id in state.orders and entry.account not in sold:
         sold = (*sold, entry.account)
-    traded = limits.with_trade(state.traded, now_ms, notional, cost)
+    state, ordinary = transition.with_fill(state, entry.command_id, now_ms, notional)
+    traded = limits.with_trade(state.traded, now_ms, ordinary, cost)
     return replace(state, traded=traded, sold=sold, plan_filled=True, limits_due=True)
 
 

@@ -6,9 +6,10 @@ The measure is a portfolio of the same worth that was put on the target weights 
     loss(t) = B(t) - (NAV(t) - sum over assets of flow(a) x p(a, t))         above zero: less than holding
 
 flow(a) is what came in (or went out, below zero) by itself since t0; it is nobody's gain or loss. So fees, spreads, bad fills
-and time off the target all count, price moves alone do not. t0 moves on with each hour of journal time, and whenever targets
-change or an operator resumes; the losses of the hours that ended are kept, so that the day's loss is the sum of the last 24 and
-of the present one. It is measured whenever a portfolio says how it stands, and after each fill.
+and time off the target all count, price moves alone do not. In a transition w are the portfolio's own weights at t0: what the
+targets win before it has arrived is not lost. t0 moves on with each hour of journal time, and whenever targets change, a
+transition begins or ends, or an operator resumes; the losses of the hours that ended are kept, so that the day's loss is the
+sum of the last 24 and of the present one. It is measured whenever a portfolio says how it stands, and after each fill.
 """
 
 from collections.abc import Mapping
@@ -36,14 +37,25 @@ def measured(state: PortfolioState, fills: Valuation, now_ms: int) -> PortfolioS
     """The state with its measure as of now: begun, or begun anew where an hour ended or the targets are others."""
     assert state.targets is not None
     known = state.benchmark
-    if known is not None and known.weights == state.targets.weights and known.since_ms // HOUR_MS == now_ms // HOUR_MS:
+    if known is not None and fits(state) and known.since_ms // HOUR_MS == now_ms // HOUR_MS:
         return state
     hours = _kept(state, now_ms)
     loss = _loss(known, fills) if known is not None else None
     if known is not None and loss is not None:
         hours = (*hours, Shortfall(known.since_ms, loss))
-    fresh = Benchmark(now_ms, fills.nav_quote, dict(state.targets.weights), dict(fills.marks))
+    moving = state.transition is not None
+    weights = fills.weights if moving else state.targets.weights
+    fresh = Benchmark(now_ms, fills.nav_quote, dict(weights), dict(fills.marks), in_transition=moving)
     return replace(state, benchmark=fresh, shortfalls=hours)
+
+
+def fits(state: PortfolioState) -> bool:
+    """Whether there is a measure, and of what the portfolio is to be measured by now."""
+    assert state.targets is not None
+    known = state.benchmark
+    if known is None or known.in_transition != (state.transition is not None):
+        return False
+    return known.in_transition or known.weights == state.targets.weights
 
 
 def with_flow(benchmark: Benchmark | None, asset: str, amount: Decimal) -> Benchmark | None:

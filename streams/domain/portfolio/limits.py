@@ -2,6 +2,7 @@
 
 Turnover is the filled notional of both sides. A plan is cut down to the turnover that is left, so a limit is not crossed by
 deciding; a fill that crosses one all the same (net asset value fell, the venue filled more than was left) halts the portfolio.
+What a transition trades within its budget counts there instead, and in an hour of its own (`transition`).
 So does a day's loss against holding the targets (`holding`), and a move of net asset value that no mark explains: what fills
 of five minutes cost, or brought, against the mids at their decisions, fees included.
 
@@ -9,7 +10,7 @@ Trades are summed in buckets, so that a busy day stays small: 10 s wide for the 
 A bucket counts as long as any part of it lies in the window.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from schemas.control import PortfolioLimitsSet
@@ -17,10 +18,11 @@ from schemas.values import plain
 from streams.domain.numbers import DECISION, MONEY, wire
 from streams.domain.portfolio import reasons
 from streams.domain.portfolio.holding import loss_day_quote
-from streams.domain.portfolio.state import Alarm, PortfolioState, Traded
+from streams.domain.portfolio.state import Alarm, PortfolioState, Traded, Transition
 from streams.domain.portfolio.valuation import Valuation
 
 FIVE_MINUTES_MS = 300_000
+HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 NAV_MOVE_MAX = Decimal("0.01")
 """Fills of five minutes may move this part of net asset value, either way, without an explanation by marks."""
@@ -42,10 +44,28 @@ def with_trade(traded: tuple[Traded, ...], now_ms: int, notional_quote: Decimal,
 
 
 def turnover_room_quote(state: PortfolioState, limits: PortfolioLimitsSet, now_ms: int, nav_quote: Decimal) -> Decimal:
-    """How much notional may still be traded now, by the tighter of the two turnover limits; not below zero."""
-    five = DECISION.subtract(DECISION.multiply(limits.turnover_5min_max, nav_quote), _turnover(state, now_ms, FIVE_MINUTES_MS))
-    day = DECISION.subtract(DECISION.multiply(limits.turnover_day_max, nav_quote), _turnover(state, now_ms, DAY_MS))
+    """How much notional may still be traded now, by the tighter of the two turnover limits, or by a transition's hour and
+    budget; not below zero."""
+    running = state.transition
+    if running is not None:
+        hour = _left(limits.transition_hour_max, nav_quote, running.traded, now_ms, HOUR_MS)
+        return max(min(hour, transition_left_quote(running)), _ZERO)
+    five = _left(limits.turnover_5min_max, nav_quote, state.traded, now_ms, FIVE_MINUTES_MS)
+    day = _left(limits.turnover_day_max, nav_quote, state.traded, now_ms, DAY_MS)
     return max(min(five, day), _ZERO)
+
+
+def order_quote_max(state: PortfolioState, limits: PortfolioLimitsSet, nav_quote: Decimal) -> Decimal:
+    """The largest order that may be decided now, in quote units."""
+    largest = limits.order_notional_max
+    if state.transition is not None:
+        largest = min(largest, limits.transition_order_max)
+    return DECISION.multiply(largest, nav_quote)
+
+
+def transition_left_quote(transition: Transition) -> Decimal:
+    """What a transition may still trade; never below zero, since no fill is counted beyond its budget."""
+    return MONEY.subtract(transition.budget_quote, transition.spent_quote)
 
 
 def crossed(state: PortfolioState, limits: PortfolioLimitsSet, now_ms: int, fills: Valuation) -> Iterator[Alarm]:
@@ -53,8 +73,8 @@ def crossed(state: PortfolioState, limits: PortfolioLimitsSet, now_ms: int, fill
     recent = [entry for entry in state.traded if _within(entry, now_ms, FIVE_MINUTES_MS)]
     moved = abs(sum((entry.cost_quote for entry in recent), _ZERO))
     for cause, amount, limit in (
-        (reasons.TURNOVER_5MIN, _turnover(state, now_ms, FIVE_MINUTES_MS), limits.turnover_5min_max),
-        (reasons.TURNOVER_DAY, _turnover(state, now_ms, DAY_MS), limits.turnover_day_max),
+        (reasons.TURNOVER_5MIN, _turnover(state.traded, now_ms, FIVE_MINUTES_MS), limits.turnover_5min_max),
+        (reasons.TURNOVER_DAY, _turnover(state.traded, now_ms, DAY_MS), limits.turnover_day_max),
         (reasons.NAV_MOVE, moved, NAV_MOVE_MAX),
         (reasons.LOSS_DAY, loss_day_quote(state, fills, now_ms), limits.loss_day_max),
     ):
@@ -63,9 +83,13 @@ def crossed(state: PortfolioState, limits: PortfolioLimitsSet, now_ms: int, fill
             yield Alarm(cause, f"{plain(wire(fraction))} of net asset value, limit {plain(limit)}")
 
 
-def _turnover(state: PortfolioState, now_ms: int, window_ms: int) -> Decimal:
+def _left(limit: Decimal, nav_quote: Decimal, traded: Iterable[Traded], now_ms: int, window_ms: int) -> Decimal:
+    return DECISION.subtract(DECISION.multiply(limit, nav_quote), _turnover(traded, now_ms, window_ms))
+
+
+def _turnover(traded: Iterable[Traded], now_ms: int, window_ms: int) -> Decimal:
     total = _ZERO
-    for entry in state.traded:
+    for entry in traded:
         if _within(entry, now_ms, window_ms):
             total = MONEY.add(total, entry.notional_quote)
     return total

@@ -5,7 +5,7 @@
    limit the excess is used on the most underweight (or overweight) assets, levelling the largest drifts; none crosses zero.
 3. Legs: one trade against the quote asset for each risky asset, sized by the venue's rules. What is below a minimum is
    recorded as a debt, and step 2 is done once more without it.
-4. Limits: a leg is capped at the largest order allowed, all legs are scaled to the turnover that is left.
+4. Limits: a leg is capped at the largest order allowed, all legs are scaled to the turnover (or transition) that is left.
 5. Funding: sells go first; where an account sells, its buys wait for the fills; elsewhere they are scaled to what is there.
 """
 
@@ -20,7 +20,7 @@ from streams.domain.numbers import DECISION, floor_to_step, price_down, price_up
 from streams.domain.portfolio import reasons
 from streams.domain.portfolio.funds import cost_at_cap, proceeds_at_cap, sellable_base, spendable_quote
 from streams.domain.portfolio.gates import open_accounts
-from streams.domain.portfolio.limits import turnover_room_quote
+from streams.domain.portfolio.limits import order_quote_max, turnover_room_quote
 from streams.domain.portfolio.state import PortfolioState, World
 from streams.domain.portfolio.valuation import Sight, Valuation, mid, risky
 
@@ -211,7 +211,7 @@ def _leg(
         return None, reasons.VENUE_CLOSED
     wanted = notional / price_mid
     wanted = wanted if quantity_max is None else min(wanted, quantity_max)
-    allowed = state.limits.order_notional_max * nav / max(cap, price_mid)
+    allowed = order_quote_max(state, state.limits, nav) / max(cap, price_mid)
     quantity = orderable_base(rules, min(wanted, allowed), cap)
     if not quantity:
         return None, reasons.LIMIT if orderable_base(rules, wanted, cap) else reasons.MINIMUM

@@ -21,6 +21,7 @@ from schemas.rebalance import (
     RebalanceHeldBack,
 )
 from streams.domain import ids
+from streams.domain.portfolio import transition
 from streams.domain.portfolio.gates import Closed
 from streams.domain.portfolio.state import Alarm, OpenOrder, PortfolioState, World
 from streams.domain.portfolio.timing import time_in_band
@@ -59,6 +60,7 @@ def decided(
         legs=(*named, *waiting),
         debts=debts,
         oldest_received_at_ms=sight.oldest_received_at_ms,
+        transition=transition.view(state),
     )
     return [signal, *(_place(world, state, signal, ordinal) for ordinal in range(len(named)))]
 
@@ -88,6 +90,7 @@ def observed(world: World, state: PortfolioState, closed: Closed, sight: Sight |
         assets=asset_views(world, state, sight) if sight else {},
         time_total_ms=total_ms,
         time_in_band_ms=in_band_ms,
+        transition=transition.view(state),
     )
 
 

@@ -10,8 +10,8 @@ from decimal import Decimal
 from schemas.control import MaintenanceScheduled, PolicySet, PortfolioLimitsSet, TargetsSet, TradingStopped
 from schemas.ledger import OrderState
 from schemas.orders import CancelOrder, PlaceOrder, Side
-from schemas.rebalance import Leg, Reason
-from schemas.values import Amount, Asset, Count, DurationMs, Holding, Id, Name, Price, Symbol, Text, TimeMs, VenueSymbol, Weight
+from schemas.rebalance import Leg, Reason, TransitionCause
+from schemas.values import Amount, Asset, Count, DurationMs, Holding, Id, Name, Price, Symbol, Text, TimeMs, VenueSymbol
 from schemas.venue import VenueRules, VenueStatus
 from streams.domain.intake.acceptance import Acceptance
 from streams.domain.numbers import MONEY
@@ -53,6 +53,7 @@ class OpenOrder:
     """A place command that has not ended, as the ledger tells it.
 
     `state` None: decided, nothing heard. `voided`: a resume was decided after it, so nobody waits for its answer.
+    `in_transition`: its fills are a transition's.
     """
 
     command: PlaceOrder
@@ -61,6 +62,7 @@ class OpenOrder:
     filled_base: Holding
     voided: bool = False
     cancel_sent: bool = False
+    in_transition: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +109,15 @@ class Traded:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """What holding the targets is measured by: a portfolio worth `nav_quote` on these weights at these marks, from `since_ms`
-    on; `flows` are the units of each asset that came in by themselves since."""
+    """What holding is measured by: a portfolio worth `nav_quote` on these weights at these marks, from `since_ms` on; `flows`
+    are the units of each asset that came in by themselves since. The weights are the targets or, `in_transition`, its own."""
 
     since_ms: TimeMs
     nav_quote: Amount
-    weights: dict[Asset, Weight]
+    weights: dict[Asset, Amount]
     marks: dict[Asset, Amount]
     flows: dict[Asset, Amount] = field(default_factory=dict)
+    in_transition: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,18 @@ class Shortfall:
 
     since_ms: TimeMs
     loss_quote: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A move to the targets that no drift of prices caused (`transition`): its budget, and what of it is traded, in all and by
+    buckets of time."""
+
+    cause: TransitionCause
+    since_ms: TimeMs
+    budget_quote: Amount
+    spent_quote: Amount = Decimal(0)
+    traded: tuple[Traded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +158,8 @@ class PortfolioState:
     buys that no sell has funded yet and `sold` the accounts where a sell of the plan in work has been filled.
     `rounds` counts plans since the drift was last inside the threshold, `fruitless` those in a row that filled nothing.
     `limits_due`: a fill was booked that the limits have not been compared with yet. `benchmark` and `shortfalls` (oldest first)
-    measure the day's loss against holding the targets. `flows_open` are flows that nobody has
+    measure the day's loss against holding the targets. `transition` is under way, one for `transition_due` or for what `flowed`
+    begins at the next look with nothing in the way. `flows_open` are flows that nobody has
     classified, each with its account. `missed` names the first ledger entry that could not be booked: the holdings are wrong
     from there on, and the quarantine stands until mended code folds the journal anew.
     """
@@ -178,6 +194,9 @@ class PortfolioState:
     limits_due: bool = False
     benchmark: Benchmark | None = None
     shortfalls: tuple[Shortfall, ...] = ()
+    transition: Transition | None = None
+    transition_due: TransitionCause | None = None
+    flowed: dict[Asset, Amount] = field(default_factory=dict)
     flows_open: dict[Text, Name] = field(default_factory=dict)
 
 

@@ -48,6 +48,7 @@ order_notional_max = "0.9"
 turnover_5min_max = 1000
 turnover_day_max = 10000
 loss_day_max = "0.9"
+transition_order_max = 1
 """
 
 

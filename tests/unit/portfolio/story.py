@@ -459,6 +459,7 @@ def policy(portfolio: str = "alpha", **changes: Any) -> PolicySet:
 
 
 def limits(portfolio: str = "alpha", **changes: Any) -> PortfolioLimitsSet:
+    """Wide limits. A move of less than one order is no transition: with orders of any size nothing is one."""
     fields: dict[str, Any] = {
         "scope": f"portfolio:{portfolio}",
         "at_ms": START_MS,
@@ -468,6 +469,7 @@ def limits(portfolio: str = "alpha", **changes: Any) -> PortfolioLimitsSet:
         "turnover_5min_max": Decimal(1),
         "turnover_day_max": Decimal(5),
         "loss_day_max": Decimal("0.02"),
+        "transition_order_max": Decimal(1),
     }
     return PortfolioLimitsSet(**(fields | changes))
 
