@@ -22,7 +22,6 @@ from streams.ports import Clock, NewsSink
 
 log = logging.getLogger("trimtab.venue")
 
-SUBSCRIBED_WITHIN_S = 10.0
 _FAREWELLS = frozenset({"eventStreamTerminated", "serverShutdown"})
 
 
@@ -43,6 +42,7 @@ class CcxtNews:
         self._url: str = self._client.urls["api"]["ws"]["ws-api"]["spot"]
         self._sockets = Sockets(self._client, clock, f"venue {profile.name}: account")
         self._name = profile.name
+        self._subscribed_within_s = profile.subscribed_within_ms / 1000
         self._signed = signed
         self._symbols: Mapping[str, str] = {}
         self._sink: NewsSink | None = None
@@ -63,7 +63,7 @@ class CcxtNews:
         await self._client.close()
 
     async def _watch(self, _number: int) -> None:
-        async with asyncio.timeout(SUBSCRIBED_WITHIN_S) as self._deadline:
+        async with asyncio.timeout(self._subscribed_within_s) as self._deadline:
             with self._signed():
                 await self._client.watch_my_trades()
 

@@ -66,7 +66,8 @@ class VenueProfile:
 
     Otherwise it names all of `rest` (scheme and host of the REST interface), `stream` (base of the market streams) and
     `ws_api` (address of the private socket); then nothing else of the dialect is reachable. Raises RefusedError on an unknown
-    dialect or an incomplete set of addresses.
+    dialect or an incomplete set of addresses. A subscription that is not confirmed within `subscribed_within_ms` is asked for
+    anew.
     """
 
     name: str
@@ -75,6 +76,7 @@ class VenueProfile:
     timeout_ms: int = 5000
     read_window_ms: int = 5000
     socket_ping_ms: int = 10_000
+    subscribed_within_ms: int = 10_000
 
     def __post_init__(self) -> None:
         if self.dialect not in CERTIFIED:

@@ -31,13 +31,14 @@ def trading(
     key: tuple[str, str] = ("sim-alice", "sim-alice-secret"),
     timeout_ms: int = 5000,
     points: CrashPoints = NO_CRASH_POINTS,
+    subscribed_within_ms: int = 10_000,
 ) -> CcxtTrading:
     urls = {
         "rest": f"http://127.0.0.1:{port}",
         "stream": f"ws://127.0.0.1:{port}/stream/ws",
         "ws_api": f"ws://127.0.0.1:{port}/ws-api/v3",
     }
-    profile = VenueProfile("sim", "binance", urls, timeout_ms=timeout_ms)
+    profile = VenueProfile("sim", "binance", urls, timeout_ms=timeout_ms, subscribed_within_ms=subscribed_within_ms)
     return CcxtTrading(profile, Credentials(*key), SystemClock(), points=points)
 
 

@@ -13,7 +13,6 @@ from aiohttp import web
 from schemas.orders import Side
 from streams.domain.orders.outcome import OrderNews, TradeView
 from streams.domain.orders.stimuli import CancelRequest
-from streams.gateways.venue import news
 from streams.gateways.venue.trading import CcxtTrading
 from streams.simulator.server import Server
 from tests.contract.trading.conftest import trading
@@ -53,7 +52,7 @@ async def listening(venue: CcxtTrading) -> AsyncIterator[Notes]:
 
 
 @asynccontextmanager
-async def scripted(frames: Callable[[int, str], list[str]]) -> AsyncIterator[CcxtTrading]:
+async def scripted(frames: Callable[[int, str], list[str]], **told: int) -> AsyncIterator[CcxtTrading]:
     """A private socket that answers each subscription with these frames; `frames` gets the connection's number and the id."""
     connections = 0
 
@@ -72,7 +71,7 @@ async def scripted(frames: Callable[[int, str], list[str]]) -> AsyncIterator[Ccx
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    venue = trading(runner.addresses[0][1])
+    venue = trading(runner.addresses[0][1], **told)
     venue._symbols = {"BTCUSDT": "BTC/USDT"}
     try:
         yield venue
@@ -170,13 +169,11 @@ async def test_1_3_a_farewell_is_answered_by_a_new_subscription(farewell: str) -
 
 
 @pytest.mark.parametrize("answer", ["", '{"id":"%s","status":400,"error":{"code":-1022,"msg":"Signature is not valid."}}'])
-async def test_1_3_a_subscription_without_a_yes_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-    monkeypatch.setattr(news, "SUBSCRIBED_WITHIN_S", 0.3)
-
+async def test_1_3_a_subscription_without_a_yes_is_asked_for_again(answer: str) -> None:
     def frames(number: int, asked: str) -> list[str]:
         refused = [answer % asked] if answer else []
         return refused if number == 1 else [welcome(asked), told()]
 
-    async with scripted(frames) as venue, listening(venue) as notes:
+    async with scripted(frames, subscribed_within_ms=300) as venue, listening(venue) as notes:
         await until(lambda: notes.news)
     assert notes.connections == 1
