@@ -6,11 +6,12 @@ the process, because nothing booked after it could be trusted.
 
 from collections.abc import Sequence
 
-from schemas.codec import DecodeError, decode, encode
+from schemas.codec import DecodeError, decode
 from schemas.envelope import Envelope, trace_child
 from schemas.ledger import LedgerEntry
 from schemas.orders import ExecutionEvent
 from streams.agents.deadletter import dead_letter_of
+from streams.agents.envelopes import enveloped
 from streams.domain.ids import digest_id
 from streams.domain.ledger.books import STATE_VERSION, Books
 from streams.ports import FoldSpec, Output, Record
@@ -53,14 +54,10 @@ class LedgerFold:
 
     def _output(self, entry: LedgerEntry, cause: Envelope) -> Output:
         entry_id = digest_id("ledger", entry.account, str(entry.sequence))
-        envelope = Envelope(
-            id=entry_id,
-            type=LedgerEntry.ce_type(),
-            source=self._source,
-            time_ms=entry.at_ms,
-            traceparent=trace_child(cause.traceparent, entry_id),
+        trace, at_ms = trace_child(cause.traceparent, entry_id), entry.at_ms
+        return enveloped(
+            ORDERS_LEDGER, entry.account, entry, ce_id=entry_id, source=self._source, time_ms=at_ms, traceparent=trace
         )
-        return Output(ORDERS_LEDGER, entry.account.encode(), encode(entry), envelope.headers(), timestamp_ms=entry.at_ms)
 
 
 def ledger_spec(partitions: int, code_version: str, instance: str = "0") -> FoldSpec:

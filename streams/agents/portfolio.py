@@ -6,10 +6,10 @@ defect, and the process stops.
 
 from collections.abc import Sequence
 
-from schemas.codec import encode
-from schemas.envelope import TRACEPARENT, Envelope, Message, trace_child
+from schemas.envelope import TRACEPARENT, Message, trace_child
 from schemas.orders import OrderCommand
 from schemas.rebalance import Signal
+from streams.agents.envelopes import enveloped
 from streams.domain.errors import InvariantError
 from streams.domain.intake.acceptance import Verdict, accept, journal_record
 from streams.domain.portfolio.shard import step
@@ -64,14 +64,8 @@ class PortfolioFold:
                 topic, key, message_id = REBALANCE_SIGNALS, message.portfolio, message.signal_id
             case _:
                 raise InvariantError(f"a portfolio has no topic for {type(message).__name__}")
-        envelope = Envelope(
-            id=message_id,
-            type=message.ce_type(),
-            source=self._source,
-            time_ms=time_ms,
-            traceparent=trace_child(traceparent, message_id),
-        )
-        return Output(topic, key.encode(), encode(message), envelope.headers(), timestamp_ms=time_ms)
+        trace = trace_child(traceparent, message_id)
+        return enveloped(topic, key, message, ce_id=message_id, source=self._source, time_ms=time_ms, traceparent=trace)
 
 
 def portfolio_spec(partitions: int, code_version: str, instance: str = "0") -> FoldSpec:

@@ -17,6 +17,7 @@ from schemas.ledger import LedgerEntry
 from schemas.rebalance import Signal
 from schemas.venue import VenueLatency
 from streams.agents.deadletter import dead_letter_of
+from streams.agents.waiting import pause
 from streams.domain.errors import RefusedError, UnreachableError
 from streams.domain.ledger.projection import Change, Heads, Origin, of_entry, of_latency, of_signal
 from streams.ports import Clock, Log, LogReader, Output, PositionLostError, ProjectionMovedError, ProjectionStore, Record
@@ -91,7 +92,7 @@ class Projector:
                 self._away(error)
             except (ProjectionMovedError, PositionLostError) as error:
                 log.warning("%s; reading back where the tables stand", error)
-            await self._pause(pause_ms)
+            await pause(pause_ms / 1000, self._stopping)
             pause_ms = min(pause_ms * 2, self._config.pause_ms_max)
 
     async def _resume(self) -> None:
@@ -191,13 +192,6 @@ class Projector:
             log.warning("%s; trying again with pauses of up to %d ms", error, self._config.pause_ms_max)
         elif now_ms - self._away_since_ms > self._config.away_ms_max:
             raise error
-
-    async def _pause(self, pause_ms: int) -> None:
-        try:
-            async with asyncio.timeout(pause_ms / 1000):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
 
 
 def _read(record: Record) -> tuple[Message, Origin]:

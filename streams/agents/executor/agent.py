@@ -15,6 +15,7 @@ from streams.agents.executor.prices import PriceWatch
 from streams.agents.executor.spool import Spool
 from streams.agents.executor.surroundings import Stamp, Surroundings
 from streams.agents.executor.tail import Tail
+from streams.agents.waiting import pause
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, LeaseStore, ListeningVenue, Log, LogReader, Verifier
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS
@@ -135,7 +136,7 @@ class Executor:
                 if not silent:
                     log.error("account %s waits for its venue: %s", account.account, error)
                 silent = True
-                await self._pause(VENUE_RETRY_S)
+                await pause(VENUE_RETRY_S, self._stopped)
             else:
                 return True
         return False
@@ -151,13 +152,6 @@ class Executor:
         if not rights.trade or not rights.read:
             lacking = "trade" if not rights.trade else "read"
             raise RefusedError(f"{where}: this key lacks the right to {lacking}; grant it at the venue")
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopped.wait()
-        except TimeoutError:
-            return
 
     async def _watch_appends(self) -> None:
         while True:

@@ -1,7 +1,6 @@
 """The executor's events in their envelopes, with ids that come from their cause."""
 
-from schemas.codec import encode
-from schemas.envelope import Envelope, trace_child
+from schemas.envelope import trace_child
 from schemas.orders import (
     AccountHalted,
     AccountOpened,
@@ -20,6 +19,7 @@ from schemas.orders import (
     OrderFilled,
     OwnerStarted,
 )
+from streams.agents.envelopes import enveloped
 from streams.domain.errors import InvariantError
 from streams.domain.ids import digest_id
 from streams.ports import Output
@@ -66,18 +66,6 @@ def _cause(event: ExecutionEvent) -> tuple[str, ...]:
 def event_output(event: ExecutionEvent, traceparent: str = "") -> tuple[str, Output]:
     """The event's id, and its record for `orders.events`."""
     ce_id = event_id(event)
-    envelope = Envelope(
-        id=ce_id,
-        type=event.ce_type(),
-        source=f"executor/{event.account}",
-        time_ms=event.at_ms,
-        traceparent=trace_child(traceparent, ce_id),
-    )
-    output = Output(
-        topic=ORDERS_EVENTS,
-        key=event.account.encode(),
-        value=encode(event),
-        headers=envelope.headers(),
-        timestamp_ms=event.at_ms,
-    )
-    return ce_id, output
+    account, trace = event.account, trace_child(traceparent, ce_id)
+    source = f"executor/{account}"
+    return ce_id, enveloped(ORDERS_EVENTS, account, event, ce_id=ce_id, source=source, time_ms=event.at_ms, traceparent=trace)

@@ -19,6 +19,7 @@ from streams.agents.executor.takeover import (
     with_texts,
 )
 from streams.agents.executor.tenure import Tenure
+from streams.agents.waiting import pause
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.ports import Lease, LeaseUnreachableError, ListeningVenue, Point
 
@@ -77,10 +78,10 @@ class AccountOwner:
                 self._unreached(str(error))
             except RefusedError as error:
                 log.error("account %s is not traded: %s", self._account.account, error)
-                await self._pause(PARKED_S)
+                await pause(PARKED_S, self._stopped)
             except (UnreachableError, UnknownOutcomeError) as error:
                 self._unreached(str(error))
-            await self._pause(pause_s)
+            await pause(pause_s, self._stopped)
 
     async def _take_over(self, lease: Lease | None) -> None:
         account = self._account.account
@@ -138,13 +139,6 @@ class AccountOwner:
             await self._near.leases.release(resource_of(self._account.account), self._near.config.owner, epoch)
         except LeaseUnreachableError as error:
             log.warning("account %s: its lease runs out by itself: %s", self._account.account, error)
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopped.wait()
-        except TimeoutError:
-            return
 
     def _unreached(self, why: str) -> None:
         if not self._silent:

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from schemas.account import AccountBalances
-from schemas.codec import encode
-from schemas.envelope import Envelope, Message
+from schemas.envelope import Message
 from schemas.market import Book, Ticker
 from schemas.venue import VenueRules
 from streams import topics
+from streams.agents.envelopes import enveloped
 from streams.domain.ids import digest_id
 from streams.ports import Frame, Output
 
@@ -66,14 +66,15 @@ def balances(venue: str, account: str, fields: Mapping[str, object]) -> AccountB
 
 def output(topic: str, key: str, message: Message, time_ms: int, *cause: str) -> Output:
     """The record of a message: its id comes from its key and `cause`, its trace begins here."""
-    envelope = Envelope(
-        id=digest_id(message.TYPE, key, *cause),
-        type=message.ce_type(),
+    return enveloped(
+        topic,
+        key,
+        message,
+        ce_id=digest_id(message.TYPE, key, *cause),
         source=f"feed/{getattr(message, 'venue', key)}",
         time_ms=time_ms,
         traceparent=f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01",
     )
-    return Output(topic, key.encode(), encode(message), envelope.headers(), timestamp_ms=time_ms)
 
 
 def dead_letter(venue: str, raw: bytes, reason: str, time_ms: int, number: int) -> Output:

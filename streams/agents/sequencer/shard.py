@@ -18,6 +18,7 @@ from streams.agents.sequencer.intake import Intake
 from streams.agents.sequencer.ownership import LeaseWatch, Ownership
 from streams.agents.sequencer.tail import read_tail
 from streams.agents.sequencer.writer import JournalWriter, journal_output
+from streams.agents.waiting import pause
 from streams.domain.errors import UnreachableError
 from streams.domain.intake.acceptance import Acceptance
 from streams.ports import (
@@ -87,7 +88,7 @@ class ShardSequencer:
                 if self._failures >= self._config.failures_max:
                     raise UnreachableError(f"shard {self._shard}: {self._failures} failures in a row, last: {error}") from error
                 log.warning("shard %d: starting anew with a new epoch: %s", self._shard, error)
-                await self._pause(self._config.retry_ms / 1000)
+                await pause(self._config.retry_ms / 1000, self._stopping)
 
     async def _stand_by(self) -> Lease | None:
         """Wait until the lease may be taken; its row as it was seen then."""
@@ -105,15 +106,8 @@ class ShardSequencer:
                 reachable = True
                 if watch.may_take(row, self._clock.boot_ms()):
                     return row
-            await self._pause(min(1.0, self._config.lease_ttl_ms / 5000))
+            await pause(min(1.0, self._config.lease_ttl_ms / 5000), self._stopping)
         return None
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
 
     async def _unless_stopped(self, work: Awaitable[_T]) -> _T | None:
         """What `work` gives, or None when this process is asked to end first (the broker may be away for long)."""
@@ -236,7 +230,8 @@ class ShardSequencer:
                     await intake.take(inbox.get_nowait())
                 await intake.flush()
                 if inbox.empty():
-                    await _wait(wake, intake.idle_ms())
+                    await pause(intake.idle_ms() / 1000, wake)
+                    wake.clear()
         finally:
             for task in (reading, stopping):
                 task.cancel()
@@ -249,13 +244,3 @@ async def _read(reader: LogReader, inbox: "asyncio.Queue[Sequence[Record]]", wak
         if records:
             await inbox.put(records)
             wake.set()
-
-
-async def _wait(wake: asyncio.Event, timeout_ms: int) -> None:
-    try:
-        async with asyncio.timeout(timeout_ms / 1000):
-            await wake.wait()
-    except TimeoutError:
-        return
-    finally:
-        wake.clear()

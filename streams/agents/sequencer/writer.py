@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas import journal
-from schemas.codec import encode
-from schemas.envelope import Envelope, trace_child
+from schemas.envelope import trace_child
+from streams.agents.envelopes import enveloped
 from streams.agents.sequencer.errors import OwnershipLostError, StuckError, WriterFailedError
 from streams.agents.sequencer.ownership import Ownership
 from streams.agents.sequencer.tail import read_journal
@@ -162,18 +162,13 @@ class JournalWriter:
 def journal_output(shard: int, message: journal.JournalRecord, number: int, traceparent: str = "") -> Output:
     """A journal record with its envelope; `number` counts the writer's records."""
     record_id = digest_id("journal", str(shard), str(message.epoch), message.writer, str(number))
-    envelope = Envelope(
-        id=record_id,
-        type=message.ce_type(),
+    return enveloped(
+        PORTFOLIO_JOURNAL,
+        str(shard),
+        message,
+        ce_id=record_id,
         source=f"sequencer/{shard}",
         time_ms=message.sequenced_at_ms,
         traceparent=trace_child(traceparent, record_id),
-    )
-    return Output(
-        topic=PORTFOLIO_JOURNAL,
-        key=str(shard).encode(),
-        value=encode(message),
-        headers=envelope.headers(),
         partition=shard,
-        timestamp_ms=message.sequenced_at_ms,
     )
