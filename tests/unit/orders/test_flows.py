@@ -206,12 +206,15 @@ def test_3_4_an_acked_order_that_stands_for_weeks_does_not_hold_again() -> None:
     assert list(table.state.books.flows_open) == ["deposit/7"]
 
 
-def test_3_4_an_account_that_belongs_to_nobody_tells_of_no_order_by_hand() -> None:
+def test_3_4_an_account_that_belongs_to_nobody_tells_of_no_flow_and_no_order_by_hand() -> None:
     table = opened()
     quiet(table, open_orders=(by_hand(table),))
     table.wait(10_000)
     table.allow(portfolio=None)
-    show(table, open_orders=(by_hand(table, venue_order_id="6"),), symbols=frozenset({"BTC/USDT"}))
+    other = by_hand(table, venue_order_id="6")
+    show(table, open_orders=(other,), flows=(DEPOSIT,), symbols=frozenset({"BTC/USDT"}))
+    show(table, symbols=frozenset({"BTC/USDT"}))
+    assert len(table.said(FlowObserved)) == 1
     assert not table.said(ForeignOrderGone)
     assert len(table.said(ForeignOrderSeen)) == 1
 

@@ -143,6 +143,7 @@ class World:
         story.filled("b", "2", attempt=2, fee="0.001", fee_asset="BTC")
         world.fill("b", 2, "sell", "0.5", "50000", "0.001", "BTC", attempt=2)
         story.closed("b", ClosedAs.FILLED, attempt=2)
+        story.hand("order/BTC/USDT/77")
         story.flow("dep", "USDT", "10.5")
         world.put("USDT", "10.5")
         story.owner(epoch=2)
