@@ -174,8 +174,8 @@ MUTANTS = (
     Mutant(
         "the venue's limiter is ignored",
         f"{ORDERS}/attempts.py",
-        "            turn.change(budget=budget.pause(turn.state.budget, turn.now.boot_ms, reply.retry_after_ms))",
-        "            pass",
+        "        turn.change(budget=budget.pause(turn.state.budget, turn.now.boot_ms, reply.retry_after_ms))",
+        "        pass",
         "I9",
         seed=3,
     ),

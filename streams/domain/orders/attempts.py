@@ -172,8 +172,7 @@ def replied(turn: Turn, order: Order, reply: VenueReply) -> None:
     if heard and outcome.proof is not Proof.ACCEPTED:
         outcome = Outcome(Proof.UNKNOWN, f"the stream tells of its trades, the reply says {outcome.cause}")
     turn.tend(order.command_id, busy=False, due_boot_ms=turn.now.boot_ms, heard=())
-    if reply.retry_after_ms is not None and outcome.proof is not Proof.REFUSED:
-        turn.change(budget=budget.wait(turn.state.budget, turn.now.boot_ms + reply.retry_after_ms))
+    heed(turn, outcome, reply)
     match outcome.proof:
         case Proof.ACCEPTED:
             assert reply.order is not None
@@ -181,7 +180,7 @@ def replied(turn: Turn, order: Order, reply: VenueReply) -> None:
             _present(turn, order, reply.order, OrderAccepted, heard)
         case Proof.REFUSED:
             turn.say(OrderRejected(**turn.about_attempt(order), code=outcome.cause, detail=reply.text[:500]))
-            suffer(turn, order, outcome, reply)
+            suffer(turn, order, outcome)
             if outcome.consequence is not Consequence.PAUSE:
                 alarms.rejected(turn, order, outcome.cause)
         case Proof.UNREACHABLE:
@@ -193,12 +192,23 @@ def replied(turn: Turn, order: Order, reply: VenueReply) -> None:
             _take_heard(turn, turn.books.orders[order.command_id], heard)
 
 
-def suffer(turn: Turn, order: Order, outcome: Outcome, reply: VenueReply) -> None:
-    """What a refusal asks for besides being recorded."""
+def heed(turn: Turn, outcome: Outcome, reply: VenueReply) -> None:
+    """What the venue asks of every request to come, whatever this reply is about."""
+    if outcome.consequence is Consequence.PAUSE:
+        turn.change(budget=budget.pause(turn.state.budget, turn.now.boot_ms, reply.retry_after_ms))
+        turn.ask(Remark("venue_limit", f"code {outcome.cause}: {reply.text}"))
+    elif reply.retry_after_ms is not None and outcome.proof is not Proof.REFUSED:
+        turn.change(budget=budget.wait(turn.state.budget, turn.now.boot_ms + reply.retry_after_ms))
+
+
+def unawaited(turn: Turn, reply: VenueReply) -> None:
+    """The reply to a request whose command has ended or gone on meanwhile: its limit counts all the same."""
+    heed(turn, judge(turn.state.rules.dialect, reply, "", ""), reply)
+
+
+def suffer(turn: Turn, order: Order, outcome: Outcome) -> None:
+    """What a refusal asks for besides being recorded and heeded."""
     match outcome.consequence:
-        case Consequence.PAUSE:
-            turn.change(budget=budget.pause(turn.state.budget, turn.now.boot_ms, reply.retry_after_ms))
-            turn.ask(Remark("venue_limit", f"code {outcome.cause}: {reply.text}"))
         case Consequence.HALT:
             assert order.intent is not None
             turn.halt(order.portfolio, halts.KEY_REFUSED, f"code {outcome.cause}", f"{order.command_id}/{order.intent.attempt}")

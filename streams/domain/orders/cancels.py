@@ -8,7 +8,7 @@ from schemas.ledger import OrderState
 from schemas.orders import CancelEnded, CancelIntended, CommandExpiredUnsent, OrderUnknown, OrderUnsent
 from streams.domain.ids import client_order_id
 from streams.domain.orders import gate
-from streams.domain.orders.attempts import WAIT_MS, send_before, suffer, too_old
+from streams.domain.orders.attempts import WAIT_MS, heed, send_before, suffer, too_old
 from streams.domain.orders.books import Order
 from streams.domain.orders.outcome import Proof, VenueReply, judge
 from streams.domain.orders.stimuli import CancelRequest, SendCancel
@@ -113,10 +113,11 @@ def replied(turn: Turn, cancel: Order, reply: VenueReply) -> None:
     if outcome.proof is Proof.UNREACHABLE:
         return _unsent(turn, cancel, outcome.cause)
     rules = turn.state.rules
+    heed(turn, outcome, reply)
     turn.tend(cancel.command_id, busy=False)
     turn.later(cancel.command_id, rules.window_ms + rules.margin_ms)
     if outcome.proof is Proof.REFUSED:
-        suffer(turn, cancel, outcome, reply)
+        suffer(turn, cancel, outcome)
     elif outcome.proof is Proof.UNKNOWN:
         turn.say(OrderUnknown(**turn.about_attempt(cancel), cause=outcome.cause[:500]))
     target = turn.books.orders.get(cancel.target_command_id or "")

@@ -263,11 +263,6 @@ def _read_back(turn: Turn, event: IntentReadBack) -> None:
 
 def _replied(turn: Turn, event: Replied) -> None:
     order = turn.books.orders.get(event.command_id)
-    if order is None or order.intent is None or order.intent.attempt != event.attempt:
-        return
-    if order.state is not OrderState.INTENDED:
-        return
-    if order.is_cancel:
-        cancels.replied(turn, order, event.reply)
-    else:
-        attempts.replied(turn, order, event.reply)
+    if order is None or order.intent is None or order.intent.attempt != event.attempt or order.state is not OrderState.INTENDED:
+        return attempts.unawaited(turn, event.reply)
+    return cancels.replied(turn, order, event.reply) if order.is_cancel else attempts.replied(turn, order, event.reply)

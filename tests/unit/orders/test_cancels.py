@@ -136,6 +136,37 @@ def test_given_a_limit_of_the_venue_then_cancels_wait_for_the_pause_too() -> Non
     assert table.story(command) == ["admitted", "cancel-intended"]
 
 
+def test_given_a_limit_that_the_reply_to_a_needless_cancel_tells_then_orders_wait_for_its_pause() -> None:
+    """Found by the simulation: the target had ended before its cancel was answered, and nobody heard the answer."""
+    table, target, client = standing()
+    command = table.command(cancel(target))
+    table.read_back(command)
+    table.wait(1000)
+    table.look(target, order=view(client, standing=Standing.CANCELED))
+    assert table.story(command)[-1] == "cancel-ended"
+    table.reply(command, VenueReply(http_status=429, code="-1003", retry_after_ms=1500))
+    order = table.command(place(5))
+    assert table.story(order) == ["admitted"]
+    table.wait(1499)
+    assert table.story(order) == ["admitted"]
+    table.wait(1)
+    assert table.story(order) == ["admitted", "intended"]
+
+
+def test_given_a_server_that_asks_for_patience_beside_a_needless_cancel_then_orders_wait_for_it() -> None:
+    table, target, client = standing()
+    command = table.command(cancel(target))
+    table.read_back(command)
+    table.wait(1000)
+    table.look(target, order=view(client, standing=Standing.CANCELED))
+    table.reply(command, VenueReply(http_status=503, retry_after_ms=700))
+    order = table.command(place(5))
+    table.wait(699)
+    assert table.story(order) == ["admitted"]
+    table.wait(1)
+    assert table.story(order) == ["admitted", "intended"]
+
+
 def test_given_an_inherited_cancel_then_it_is_repeated_under_its_next_attempt() -> None:
     table, target, _ = standing()
     command = table.command(cancel(target))
