@@ -6,6 +6,7 @@ have equal text (no exponent, no trailing zeros, no minus zero), so that equal m
 
 import re
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
@@ -51,6 +52,12 @@ def exact(value: Any) -> Decimal:
         raise ValueError(f"a decimal is text such as '0.125', not a JSON {type(value).__name__}")
     if not value.is_finite():
         raise ValueError("a decimal is finite: NaN and infinity are refused")
+    return _canonical(value)
+
+
+@lru_cache(maxsize=4096)
+def _canonical(value: Decimal) -> Decimal:
+    """The same figures come again and again: in an order's events, its entries, its checkpoints."""
     if not value:
         return Decimal(0)
     if value.adjusted() >= INTEGER_DIGITS_MAX:

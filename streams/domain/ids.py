@@ -28,9 +28,5 @@ def client_order_id(command: str, attempt: int) -> str:
 
 
 def _digest(parts: tuple[str, ...]) -> bytes:
-    sha = hashlib.sha256()
-    for part in parts:
-        data = part.encode()
-        sha.update(len(data).to_bytes(4, "big"))
-        sha.update(data)
-    return sha.digest()[:16]
+    pieces = [part.encode() for part in parts]
+    return hashlib.sha256(b"".join([len(piece).to_bytes(4, "big") + piece for piece in pieces])).digest()[:16]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -97,7 +98,9 @@ def with_command(books: Books, command_id: str, command: Any) -> Books:
     return changed(books, orders={**books.orders, command_id: order})
 
 
+@lru_cache(maxsize=2 * ENDED_KEPT)
 def _ended(order: Ended) -> EndedOrder:
+    """Most of what a checkpoint says of ended orders, the one before said too."""
     return EndedOrder(
         command_id=order.command_id,
         portfolio=order.portfolio,

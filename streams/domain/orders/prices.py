@@ -8,6 +8,7 @@ account's collar. A mid that left the median's collar is a market in flight, or 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
 
 from schemas.orders import Side
 from streams.domain.numbers import DECISION
@@ -17,7 +18,7 @@ SLOTS = 60
 WINDOW_MS = 60_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Price:
     """What was seen of a symbol. `mids` are the last mid of each slot of the window, by the slot's number, oldest first."""
 
@@ -31,12 +32,12 @@ class Price:
         """Whether this cannot be real: the bid is not below the ask."""
         return self.bid_price_quote >= self.ask_price_quote
 
-    @property
+    @cached_property
     def mid_quote(self) -> Decimal:
         """Half way between bid and ask."""
         return DECISION.divide(DECISION.add(self.bid_price_quote, self.ask_price_quote), Decimal(2))
 
-    @property
+    @cached_property
     def median_quote(self) -> Decimal:
         """The median of the window's mids, the higher of two middle ones; without any it is the mid."""
         mids = sorted(mid for _, mid in self.mids) or [self.mid_quote]

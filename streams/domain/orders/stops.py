@@ -17,10 +17,13 @@ _AT_THE_VENUE = frozenset({OrderState.OPEN, OrderState.UNKNOWN})
 
 def enforce(turn: Turn) -> None:
     """Decide a cancel for every order that stands, or may stand, and must not."""
-    halted = _halted(turn)
-    canceled = {order.target_command_id for order in turn.books.orders.values() if order.own_cause}
-    for order in tuple(turn.books.orders.values()):
-        if order.is_cancel or order.state not in _AT_THE_VENUE or order.command_id in canceled or _has_ended(turn, order):
+    orders = turn.books.orders.values()
+    standing = [order for order in orders if order.state in _AT_THE_VENUE and not order.is_cancel]
+    if not standing:
+        return
+    halted, canceled = _halted(turn), {order.target_command_id for order in orders if order.own_cause}
+    for order in standing:
+        if order.command_id in canceled or _has_ended(turn, order):
             continue
         cause = halted or _unwanted(turn, order)
         if cause is not None:
