@@ -4,6 +4,7 @@ So a command that is left out, or a mishap that is spared, changes nobody else's
 shrink. Mishaps that struck are remembered by their keys.
 """
 
+from collections.abc import Mapping
 from zlib import crc32
 
 _MASK = (1 << 64) - 1
@@ -37,11 +38,24 @@ class Chance:
         """A whole number from low to high, both included."""
         return low + self.number(word, *about) % (high - low + 1)
 
+    def which(self, mishaps: Mapping[str, int], *about: int) -> str:
+        """At most one of several mishaps, each as often in a million as it says; "" for none."""
+        if self.quiet:
+            return ""
+        left = self.number(next(iter(mishaps)), *about) % _MILLION
+        for mishap, per_million in mishaps.items():
+            if left < per_million:
+                return mishap if self._struck((mishap, about)) else ""
+            left -= per_million
+        return ""
+
     def strikes(self, per_million: int, mishap: str, *about: int) -> bool:
         """Whether this mishap happens here."""
         if self.quiet or self.number(mishap, *about) % _MILLION >= per_million:
             return False
-        key = (mishap, about)
+        return self._struck((mishap, about))
+
+    def _struck(self, key: Key) -> bool:
         if key in self._spared:
             return False
         self.struck[key] = None

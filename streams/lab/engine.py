@@ -29,6 +29,32 @@ class Pause:
         return (yield self)
 
 
+class Signal:
+    """Awaited inside a process until somebody calls `fire`. It fires once, for all who wait then and whoever comes later."""
+
+    __slots__ = ("_fired", "_waiting")
+
+    def __init__(self) -> None:
+        self._fired = False
+        self._waiting: list[Callable[[], None]] = []
+
+    def __await__(self) -> Generator["Signal", Any, None]:
+        """Nothing."""
+        if not self._fired:
+            yield self
+
+    def wake(self, call: Callable[[], None]) -> None:
+        """Call when it fires."""
+        self._waiting.append(call)
+
+    def fire(self) -> None:
+        """Let all who wait go on."""
+        self._fired = True
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call()
+
+
 class Host(Protocol):
     """Something that runs code, sleeps, and may die: `life` counts its lives."""
 
@@ -37,6 +63,9 @@ class Host(Protocol):
     def hear(self, call: Callable[..., None], *args: Any) -> None:
         """Do this now, or once awake."""
         ...
+
+
+Work = Coroutine[Pause | Signal, Any, Any]
 
 
 class Engine:
@@ -60,20 +89,22 @@ class Engine:
             call(*args)
         self.now_ms = until_ms
 
-    def drive(self, host: Host, work: Coroutine[Pause, Any, Any]) -> None:
+    def drive(self, host: Host, work: Work) -> None:
         """Run a coroutine in a process. It ends without a word when the process does."""
         self._go_on(host, host.life, work, None, None)
 
-    def _go_on(self, host: Host, life: int, work: Coroutine[Pause, Any, Any], value: Any, error: BaseException | None) -> None:
+    def _go_on(self, host: Host, life: int, work: Work, value: Any, error: BaseException | None) -> None:
         if host.life != life:
             return work.close()
         try:
             pause = work.send(value) if error is None else work.throw(error)
         except StopIteration:
             return None
+        if isinstance(pause, Signal):
+            return pause.wake(lambda: self.at(self.now_ms, self._acted, host, life, work, None))
         return self.at(self.now_ms + pause.delay_ms, self._acted, host, life, work, pause.act)
 
-    def _acted(self, host: Host, life: int, work: Coroutine[Pause, Any, Any], act: Callable[[], Any] | None) -> None:
+    def _acted(self, host: Host, life: int, work: Work, act: Callable[[], Any] | None) -> None:
         value, error = None, None
         if act is not None:
             try:

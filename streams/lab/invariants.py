@@ -76,7 +76,7 @@ class Truth(Protocol):
         """How an accepted order ended, None while it stands."""
         ...
 
-    def shown(self, client_order_id: str) -> Decimal:
+    def shown_base(self, client_order_id: str) -> Decimal:
         """How much of an order that ended every question shows as filled, in base units; what is shown later is left out."""
         ...
 
@@ -127,13 +127,12 @@ class Account:
 
     def written(self, event: ExecutionEvent) -> bool:
         """One event became durable. False for evidence: what a former owner says after its successor started."""
-        if isinstance(event, OwnerStarted):
-            _require(event.epoch > self.epoch, "I11", f"epoch {event.epoch} follows {self.epoch}")
-            self.epoch = event.epoch
-            return True
         if event.epoch < self.epoch:
             self.evidence += 1
             return False
+        if isinstance(event, OwnerStarted):
+            self.epoch = event.epoch  # one that is announced twice is nobody's: both stand back
+            return True
         _require(event.epoch == self.epoch, "I11", f"{event.TYPE} of epoch {event.epoch}, which nobody announced")
         match event:
             case AccountHalted():
@@ -219,7 +218,7 @@ class Account:
                 _require(ended is event.closed_as, "I2", f"closed as {event.closed_as}, but at the venue it is {ended}")
                 booked = sum(self.fills.get(event.client_order_id, {}).values(), _ZERO)
                 _require(event.filled_base == booked, "I4", f"closed with {event.filled_base}, but {booked} was booked")
-                shown = self.truth.shown(event.client_order_id)
+                shown = self.truth.shown_base(event.client_order_id)
                 _require(booked >= shown, "I4", f"closed with {booked}, but the venue shows {shown} as filled")
             case CancelEnded():
                 target = self.lives.get(event.target_command_id)

@@ -34,6 +34,13 @@ class Fence:
         return started.epoch >= self._epoch and not ours
 
 
+def acknowledged(error: object | None) -> None:
+    """An append came to its end. Raises LostError when it failed: this owner went on as if the event stood in the log, and only
+    one that reads the log anew knows what really does."""
+    if error is not None:
+        raise LostError(f"an event could not be appended: {error!r}")
+
+
 def last_look(state: State | None, now: Now, deadline_boot_ms: int) -> None:
     """Nothing is left to do but to write the bytes of an order. Raises LostError when they must not leave."""
     last_look_at_cancel(state, now, deadline_boot_ms)

@@ -26,7 +26,7 @@ from schemas.orders import (
 from streams.agents.deadletter import Few, dead_letter_of
 from streams.agents.executor import looking
 from streams.agents.executor.config import AccountConfig
-from streams.agents.executor.fence import Fence, LostError, last_look, last_look_at_cancel
+from streams.agents.executor.fence import Fence, LostError, acknowledged, last_look, last_look_at_cancel
 from streams.agents.executor.inbox import Inbox
 from streams.agents.executor.letters import event_output
 from streams.agents.executor.listening import Ear
@@ -248,14 +248,17 @@ class Tenure:
         elif isinstance(event, AttemptEvent):
             self._near.points.reach(Point.EVENT_APPENDED)
         if isinstance(event, OrderFilled):
-            self._ear.booked(event)
+            self._ear.hearing.booked(event)
         if self._state is not None and command_id not in self._state.books.orders:
             self._traces.pop(command_id, None)
         return ack
 
     def _acknowledged(self, ack: "asyncio.Future[int]") -> None:
-        if not ack.cancelled() and (error := ack.exception()) is not None:
-            self._fail(LostError(f"an event could not be appended: {error!r}"))
+        if not ack.cancelled():
+            try:
+                acknowledged(ack.exception())
+            except LostError as lost:
+                self._fail(lost)
 
     def _unkeep(self, ack: "asyncio.Future[int]", epoch: int, ce_id: str) -> None:
         if not ack.cancelled() and ack.exception() is None:

@@ -8,12 +8,15 @@ from streams.domain.orders.authority import Authority, fold
 from streams.ports import Point
 
 if TYPE_CHECKING:
-    from streams.lab.executor import Seat
-    from streams.lab.log import Producer
+    from streams.lab.executor.seat import Seat
+    from streams.lab.outside.log import Producer
     from streams.lab.world import World
 
 WALL_MS = 1_700_000_000_000
 BOOT_MS = 1_000_000
+SYNCHRONIZED_MS = 6000
+"""After so long a machine's wall clock that is off is set right."""
+CONTROL_MS = 1500
 
 
 class Killed(BaseException):
@@ -38,6 +41,14 @@ class Machine:
     def boot_ms(self) -> int:
         """CLOCK_BOOTTIME."""
         return BOOT_MS + self._world.engine.now_ms - self.boot_lag_ms
+
+    def remove_halt_file(self) -> None:
+        """The HALT file is gone."""
+        self.halt_file = None
+
+    def step_wall(self, by_ms: int) -> None:
+        """The wall clock is set."""
+        self.wall_offset_ms += by_ms
 
 
 class Process:
@@ -68,13 +79,14 @@ class Process:
     def reach(self, point: Point) -> None:
         """A step of the executor: here it may die, or fall asleep."""
         world, about = self.world, (self.number, self.world.engine.now_ms, _POINTS[point])
-        if world.chance.strikes(90, "killed at a step", *about):
+        mishap = world.chance.which(_AT_A_STEP, *about)
+        if mishap == "killed at a step":
             world.tell(f"{self.name} is killed at {point.value}")
-            world.killed_at[point] += 1
+            world.seen[f"killed at: {point.value}"] += 1
             self.die(world.chance.between(200, 12_000, "away for", *about))
             raise Killed
-        if world.chance.strikes(160, "asleep at a step", *about):
-            world.slept_at[point] += 1
+        if mishap:
+            world.seen[f"asleep at: {point.value}"] += 1
             self.sleep(world.chance.between(500, 15_000, "asleep for", *about), f"at {point.value}")
 
     # Life
@@ -100,7 +112,7 @@ class Process:
         self.authority, self.control_read, self.control_at_boot_ms = Authority(), 0, None
         for seat in self.seats:
             seat.begin()
-        self.world.watch_control(self)
+        self.world.engine.at(self.world.engine.now_ms + 20, self._follow_control, self.life)
 
     def die(self, for_ms: int) -> None:
         """The process ends at once, and is started again after that time."""
@@ -108,7 +120,7 @@ class Process:
         self.world.engine.at(self.down_until_ms, self.start)
         if not self.up:
             return
-        self.world.process_died(self)
+        self.world.witness.process_died(self)
         self.life += 1
         self.up = False
         self.asleep = False
@@ -137,9 +149,10 @@ class Process:
         world = self.world
         world.tell(f"{self.name} wakes")
         self.machine.wall_offset_ms -= wall_ms
+        world.engine.at(world.engine.now_ms + SYNCHRONIZED_MS, self.machine.step_wall, wall_ms)
         self.machine.boot_lag_ms += boot_ms
         self.asleep, self.woke_ms = False, world.engine.now_ms
-        world.process_woke(self)
+        world.witness.process_woke(self)
         for producer in self.producers.values():
             producer.wake()
         backlog, self._backlog = self._backlog, []
@@ -153,6 +166,27 @@ class Process:
             self.hear(call, *args)
 
     # Control, the HALT file, the spool
+
+    def _follow_control(self, life: int) -> None:
+        if self.life != life:
+            return
+        if not self.world.log_is_away:
+            self.hear(self._control_read)
+        self.world.engine.at(self.world.engine.now_ms + CONTROL_MS, self._follow_control, life)
+
+    def _control_read(self) -> None:
+        self.read_control()
+        for seat in self.seats:
+            if seat.tenure is not None:
+                seat.tenure.authority_changed()
+
+    def lay_halt_file(self, for_ms: int) -> None:
+        """An operator lays the HALT file on this machine, and takes it away again."""
+        self.machine.halt_file = "an operator is worried"
+        for seat in self.seats:
+            if seat.tenure is not None:
+                self.hear(seat.tenure.look_again)
+        self.world.engine.at(self.world.engine.now_ms + for_ms, self.machine.remove_halt_file)
 
     def read_control(self) -> None:
         """Fold what operators said up to now."""
@@ -183,4 +217,5 @@ class Process:
         self.machine.kept.get((account, epoch), {}).pop(ce_id, None)
 
 
+_AT_A_STEP = {"killed at a step": 90, "asleep at a step": 160}
 _POINTS = {point: number for number, point in enumerate(Point)}

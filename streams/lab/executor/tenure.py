@@ -1,31 +1,18 @@
-"""An account's owner in virtual time: stand by, take over, own, lose.
+"""An account, owned in virtual time: what the agent's own tenure does, with what is lost between its steps and their effects.
 
-All decisions are production code: the protocol's `step`, the fence, the take-over, the questions to the venue, the checkpoint.
+All decisions are production code: the protocol's `step`, the fence, the last look, the questions to the venue, the checkpoint.
 What is modelled here is the waiting between them: who hears what, in which order, and what is lost when a process dies.
 """
 
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from schemas.orders import AttemptEvent, CancelIntended, ExecutionEvent, OrderIntended, OwnerStarted
+from schemas.orders import AttemptEvent, CancelIntended, ExecutionEvent, OrderFilled, OrderIntended, OwnerStarted
 from streams.agents.executor import looking
-from streams.agents.executor.config import AccountConfig, ExecutorConfig
-from streams.agents.executor.fence import Fence, LostError, last_look, last_look_at_cancel
+from streams.agents.executor.fence import Fence, LostError, acknowledged, last_look, last_look_at_cancel
 from streams.agents.executor.letters import event_id, event_output
 from streams.agents.executor.spool import Kept
-from streams.agents.executor.takeover import (
-    Claim,
-    Past,
-    Watch,
-    announce,
-    claim,
-    publish_kept,
-    read_past,
-    resource_of,
-    with_texts,
-)
+from streams.agents.executor.takeover import Claim, Past, resource_of
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.domain.orders.authority import for_account
 from streams.domain.orders.budget import bucket, salt_of
@@ -57,130 +44,33 @@ from streams.domain.orders.stimuli import (
     Ticked,
     VenueTimeRead,
 )
-from streams.lab.engine import PORT_ERRORS, Pause
-from streams.lab.leases import Leases
-from streams.lab.log import AccountLog, LogClient, Producer, Written
-from streams.lab.process import Process
-from streams.lab.venue import VenueClient
+from streams.lab.engine import PORT_ERRORS, Pause, Signal
+from streams.lab.outside.connection import VenueClient
+from streams.lab.outside.log import Written
+from streams.lab.outside.stream import Stream
 from streams.ports import LeaseUnreachableError, Point
 
 if TYPE_CHECKING:
-    from streams.lab.world import World
+    from streams.lab.executor.seat import Seat
 
 _VENUE_ERRORS = (UnreachableError, UnknownOutcomeError, RefusedError)
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What a take-over stands on."""
-
-    config: ExecutorConfig
-    log: LogClient
-    leases: Leases
-    clock: Any
-    spool: Process
-    points: Process
-
-
-class Seat:
-    """One process's place at one account: it owns it whenever the lease allows."""
-
-    def __init__(self, world: "World", process: Process, account: AccountConfig, log: AccountLog) -> None:
-        self.world = world
-        self.process = process
-        self.account = account
-        self.log = log
-        self.producer = Producer(world, process, log)
-        self.tenure: Tenure | None = None
-        self.config = ExecutorConfig(owner="", accounts=(account,), state_dir=Path("/nowhere"))
-        self.leases = Leases(world, process)
-        process.producers[account.account] = self.producer
-        process.seats.append(self)
-
-    def begin(self) -> None:
-        """The process started: it is another owner than in any former life."""
-        owner = f"{self.process.name}.{self.process.life}"
-        self.config = ExecutorConfig(
-            owner=owner,
-            accounts=(self.account,),
-            state_dir=Path("/nowhere"),
-            control_every_ms=1500,
-            checkpoint_every_ms=15_000,
-            reconcile_every_ms=6_000,
-            clock_offset_ms_max=1000,  # a venue 0.9 s off is traded at: that is where timestamps and windows are hardest
-        )
-        self.world.engine.drive(self.process, self._live())
-
-    def end(self) -> None:
-        """The process died."""
-        if self.tenure is not None:
-            self.tenure.end()
-            self.tenure = None
-
-    def spawn(self, work: Coroutine[Pause, Any, Any]) -> None:
-        """Run beside whatever else this process does."""
-        self.world.engine.drive(self.process, work)
-
-    async def _live(self) -> None:
-        watch = Watch(self.config.lease_ttl_ms)
-        pause_ms = self.config.lease_renew_ms // 2
-        resource, owner = resource_of(self.account.account), self.config.owner
-        while True:
-            try:
-                lease = await self.leases.read(resource)
-                mine = lease is not None and lease.owner == owner
-                free = mine or watch.free(lease, self.process.machine.boot_ms())
-                if free and self.process.control_at_boot_ms is not None:
-                    await self._take_over(lease)
-                    watch = Watch(self.config.lease_ttl_ms)
-            except LeaseUnreachableError:
-                watch = Watch(self.config.lease_ttl_ms)
-            except _VENUE_ERRORS:
-                pass
-            await Pause(pause_ms)
-
-    async def _take_over(self, lease: Any) -> None:
-        account, process, world = self.account.account, self.process, self.world
-        ground = Ground(
-            self.config, LogClient(world, process, self.log, self.producer), self.leases, process.machine, process, process
-        )
-        left = len(process.left(account))
-        await publish_kept(ground, account)
-        world.seen["kept events settled at a take-over"] += bool(left)
-        past = await read_past(ground, account, lease)
-        claimed = await claim(ground, account, lease, past)
-        if claimed is None:
-            world.seen["another executor was faster"] += 1
-            return
-        tenure = Tenure(self, claimed)
-        self.spawn(tenure.keep_lease())
-        settled = await announce(ground, account, claimed, past)
-        if settled is None:
-            tenure.end()
-            return
-        books = await with_texts(ground, settled.books)
-        process.reach(Point.PAST_READ)
-        world.seen["restored from a checkpoint" if settled.checkpointed else "read from the log's beginning"] += 1
-        self.tenure = tenure
-        tenure.begin(Past(books, settled.next_offset, settled.checkpointed))
-        while not tenure.over:
-            await Pause(50)
-        self.tenure = None
 
 
 class Tenure:
     """One account, owned by one process under one epoch."""
 
-    def __init__(self, seat: Seat, claimed: Claim) -> None:
+    def __init__(self, seat: "Seat", claimed: Claim) -> None:
         self.seat = seat
         self.world = seat.world
         self.process = seat.process
         self.claimed = claimed
         self.state: State | None = None
         self.over = False
+        self.ended = Signal()
         self.requests = 0
         self.paused_until_ms = 0
         self.venue = VenueClient(self.world, self)
+        self.stream = Stream(self.world, self)
         self._early: list[tuple[type[Input], dict[str, Any]]] = []
         self._fence = Fence(claimed.epoch, seat.config.owner)
         self._events_next = 0
@@ -215,16 +105,17 @@ class Tenure:
         rules = seat.config.rules(seat.account, self.venue.dialect)
         self.state = State(rules, past.books, bucket(seat.account.orders_per_second, salt_of(seat.account.account)))
         self._events_next, self._commands_next = past.next_offset, past.books.commands_next_offset
-        self.world.taken_over(self)
+        self.world.witness.taken_over(self)
         early, self._early = self._early, []
         for kind, fields in early:
             self.hear(kind, **fields)
         self.authority_changed()
         self.hear(TakenOver)
-        seat.log.followers.append(self.follow)
+        seat.log.event_followers.append(self.follow)
+        seat.log.command_followers.append(self._follow_commands)
         self.follow(len(seat.log.events) - 1)
         self.read_commands()
-        for loop in (self._watch_time, self._take_snapshots, self._write_checkpoints, self._follow_commands):
+        for loop in (self._watch_time, self._take_snapshots, self._write_checkpoints, self.stream.listen):
             seat.spawn(loop())
 
     def end(self) -> None:
@@ -232,9 +123,13 @@ class Tenure:
         if self.over:
             return
         self.over = True
-        if self.follow in self.seat.log.followers:
-            self.seat.log.followers.remove(self.follow)
-        self.world.tenure_ended(self)
+        log = self.seat.log
+        for followers, follower in ((log.event_followers, self.follow), (log.command_followers, self._follow_commands)):
+            if follower in followers:
+                followers.remove(follower)
+        self.stream.close()
+        self.world.witness.tenure_ended(self)
+        self.ended.fire()
 
     # Stepping
 
@@ -256,7 +151,7 @@ class Tenure:
             self.world.seen["repeated command dropped"] += 1
         for effect in effects:
             self._perform(effect)
-        self.world.stepped(self)
+        self.world.witness.steps += 1
         if before.owner and not self.state.owner:
             self.end()
         else:
@@ -302,19 +197,25 @@ class Tenure:
             process.reach(Point.BEFORE_INTENT)
             self._fence.intend(ce_id, event)
             if isinstance(event, OrderIntended):
-                self.world.intended(self, event)
+                self.world.witness.intended(self, event)
+        written = Written(event, ce_id)
         if keep:
             self.world.seen["kept on this machine under the HALT file"] += 1
-            process.keep(Kept(ce_id, event.account, event.epoch, self._events_next, event_output(event)[1]))
-        self.seat.producer.append(Written(event, ce_id), lambda _, error: self._acked(event, ce_id, keep, error))
+            _, written.output = event_output(event)
+            process.keep(Kept(ce_id, event.account, event.epoch, self._events_next, written.output))
+        self.seat.producer.append(written, lambda _, error: self._acked(event, ce_id, keep, error))
         if intends:
             process.reach(Point.INTENT_APPENDED)
         elif isinstance(event, AttemptEvent):
             process.reach(Point.EVENT_APPENDED)
+        if isinstance(event, OrderFilled):
+            self.stream.booked(event)
 
     def _acked(self, event: ExecutionEvent, ce_id: str, keep: bool, error: str | None) -> None:
-        if error is not None:
-            return self.end()  # the log knows enough for the next tenure; this one knows what the log does not
+        try:
+            acknowledged(error)
+        except LostError:
+            return self.end()
         if isinstance(event, OrderIntended | CancelIntended):
             self.process.reach(Point.INTENT_DURABLE)
         if keep:
@@ -362,10 +263,11 @@ class Tenure:
 
     # Commands
 
-    async def _follow_commands(self) -> None:
-        while not self.over:
-            self.read_commands()
-            await Pause(20)
+    def _follow_commands(self, offset: int) -> None:
+        """A command stands in the log: this tail reads up to it a little later."""
+        world = self.world
+        delay_ms = world.chance.between(0, 20, "command", offset, self.process.number)
+        world.engine.at(max(world.engine.now_ms, world.log_away_until_ms) + delay_ms, self.process.hear, self.read_commands)
 
     def read_commands(self) -> None:
         """Take what stands in the log of commands."""
@@ -400,7 +302,7 @@ class Tenure:
 
     async def _send(self, effect: SendOrder | SendCancel) -> None:
         self.requests += 1
-        venue = VenueClient(self.world, self, lambda: self.world.departed(self, effect))
+        venue = VenueClient(self.world, self, lambda: self.world.witness.departed(self, effect))
         if isinstance(effect, SendOrder):
             reply = await venue.place(effect.request, lambda: self._permit(last_look, effect))
         else:
@@ -411,12 +313,12 @@ class Tenure:
         if self.over:
             raise LostError("the tenure is over")  # its tasks are cancelled
         look(self.state, self.now(), effect.deadline_boot_ms)
-        self.world.permitted(self, effect)
+        self.world.witness.permitted(self, effect)
 
     def _replied(self, effect: SendOrder | SendCancel, reply: VenueReply) -> None:
         self.requests -= 1
         self.process.reach(Point.REPLY_READ)
-        self.world.replied(self, effect, reply)
+        self.world.witness.replied(self, effect, reply)
         self.hear(Replied, command_id=effect.command_id, attempt=effect.attempt, reply=reply)
 
     async def _look(self, wanted: LookUp) -> None:

@@ -8,7 +8,7 @@ from streams.lab.engine import Pause
 from streams.ports import Lease, LeaseUnreachableError
 
 if TYPE_CHECKING:
-    from streams.lab.process import Process
+    from streams.lab.executor.process import Process
     from streams.lab.world import World
 
 _T = TypeVar("_T")

@@ -18,31 +18,45 @@ from streams.ports import Output, Record
 from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS
 
 if TYPE_CHECKING:
-    from streams.lab.process import Process
+    from streams.lab.executor.process import Process
     from streams.lab.world import World
 
 
 @dataclass(slots=True)
 class Written:
-    """One event in the log; its bytes are made when somebody reads them."""
+    """One event in the log; its bytes are made when somebody reads them first."""
 
     event: ExecutionEvent
     ce_id: str
+    output: Output | None = None
 
     def record(self, offset: int) -> Record:
         """As a reader gets it."""
-        _, output = event_output(self.event)
-        return Record(ORDERS_EVENTS, 0, offset, output.key, output.value, output.headers)
+        if self.output is None:
+            _, self.output = event_output(self.event)
+        return Record(ORDERS_EVENTS, 0, offset, self.output.key, self.output.value, self.output.headers)
 
 
 @dataclass(slots=True)
 class AccountLog:
-    """What is durable of one account, and who is told of each new event."""
+    """What is durable of one account, and who is told of each new command and event."""
 
     account: str
     commands: list[PlaceOrder | CancelOrder | None] = field(default_factory=list)
     events: list[Written] = field(default_factory=list)
-    followers: list[Callable[[int], None]] = field(default_factory=list)
+    command_followers: list[Callable[[int], None]] = field(default_factory=list)
+    event_followers: list[Callable[[int], None]] = field(default_factory=list)
+
+    def give(self, command: PlaceOrder | CancelOrder | None) -> None:
+        """A record is written to the commands; None is one that nobody can read."""
+        self.commands.append(command)
+        for follower in tuple(self.command_followers):
+            follower(len(self.commands) - 1)
+
+    def write(self, written: Written) -> int:
+        """An event is durable."""
+        self.events.append(written)
+        return len(self.events) - 1
 
 
 Acked = Callable[[int, str | None], None]
@@ -78,7 +92,7 @@ class Producer:
             self._refuse()
             return
         written, acked = self._queue.popleft()
-        offset = self._world.landed(self._log, written)
+        offset = self._world.witness.landed(self._log, written)
         delay_ms = self._world.chance.between(0, 3, "ack", offset)
         self._world.engine.at(self._world.engine.now_ms + delay_ms, self._tell, life, acked, offset, None)
 
@@ -103,7 +117,7 @@ class Producer:
         on_its_way = self._world.chance.between(0, len(self._queue), "on its way", self._process.number, self._process.life)
         queue, self._queue, self._held = self._queue, deque(), 0
         for written, _ in list(queue)[: on_its_way if not self._world.log_is_away else 0]:
-            self._world.landed(self._log, written)
+            self._world.witness.landed(self._log, written)
 
 
 class LogClient:

@@ -5,31 +5,26 @@ and what it accepted is shown to every question `margin_ms` later at the latest.
 replies, errors after acceptance, pages instead of documents, trades that are shown late.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from schemas.orders import Liquidity, Side, TimeInForce
-from streams.domain.errors import UnknownOutcomeError, UnreachableError
-from streams.domain.orders.outcome import Failure, FlowView, OrderView, Standing, TradeView, VenueReply
+from schemas.orders import ClosedAs, Liquidity, Side, TimeInForce
+from streams.domain.orders.outcome import FlowView, OrderNews, OrderView, Standing, TradeView, VenueReply
 from streams.domain.orders.stimuli import CancelRequest, OrderRequest
-from streams.lab.engine import Pause
+from streams.lab.invariants import TrueTrade
 from streams.matching import orders as core
 from streams.matching.market import Market
 from streams.matching.rules import SymbolRules
 from streams.matching.settlement import FeeSchedule
-from streams.ports import KeyRights
 
 if TYPE_CHECKING:
-    from streams.lab.executor import Tenure
+    from streams.lab.outside.stream import Stream
     from streams.lab.world import World
 
 VENUE = "sim"
 MARGIN_MS = 2000
 AHEAD_MS_MAX = 1000
-REQUEST_TIMEOUT_MS = 3000
-QUESTION_TIMEOUT_MS = 1500
 TICKS = {"BTC/USDT": 20_000, "ETH/USDT": 1_500, "SOL/USDT": 40}
 FUNDS = {"USDT": Decimal(5_000_000), "BTC": Decimal(100), "ETH": Decimal(1_000), "SOL": Decimal(50_000)}
 _STANDINGS = {
@@ -39,6 +34,7 @@ _STANDINGS = {
     core.Status.CANCELED: Standing.CANCELED,
     core.Status.EXPIRED: Standing.EXPIRED,
 }
+_ENDED = {core.Status.FILLED: ClosedAs.FILLED, core.Status.CANCELED: ClosedAs.CANCELED, core.Status.EXPIRED: ClosedAs.EXPIRED}
 _SIDES = {Side.BUY: core.Side.BUY, Side.SELL: core.Side.SELL}
 _OURS = {ours: theirs for theirs, ours in _SIDES.items()}
 _IN_FORCE = {
@@ -53,6 +49,7 @@ _REFUSALS = {
     core.Refusal.WOULD_TAKE: ("-2010", "Order would immediately match and take."),
     core.Refusal.UNKNOWN_ORDER: ("-2011", "Unknown order sent."),
 }
+_REFUSED = {"too many requests": 3000, "key refused": 1200}
 _FILTER = ("-1013", "Filter failure")
 
 
@@ -67,11 +64,14 @@ class Accepted:
 
 
 class Venue:
-    """Market, clock and journal of accepted orders, by client id."""
+    """Market, clock and journal of accepted orders, by client id. Its journal is the checks' Truth as well."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "World", offset_ms: int) -> None:
         self._world = world
-        self.offset_ms = 0
+        self.offset_ms = offset_ms
+        self.flows: dict[str, list[FlowView]] = {}
+        self.streams: dict[str, list[Stream]] = {}
+        self._told = 0
         self.accepted: dict[str, Accepted] = {}
         self.by_venue_id: dict[str, Accepted] = {}
         rules = [_rules(symbol) for symbol in TICKS]
@@ -82,6 +82,7 @@ class Venue:
     def open_account(self, account: str) -> None:
         """A customer with funds and fees."""
         self.market.open_account(account, FeeSchedule(Decimal("0.0002"), Decimal("0.0005")))
+        self.flows[account], self.streams[account] = [], []
         for asset, amount in FUNDS.items():
             self.market.set_balance(account, asset, amount, self.now_ms())
 
@@ -105,6 +106,13 @@ class Venue:
             asks = [(Decimal(mid + 2).scaleb(-2), size), (Decimal(mid + 6).scaleb(-2), size)]
             self.market.quote(symbol, bids, asks, self.now_ms())
             self.best[symbol] = (bids[0][0], asks[0][0])
+        self._tell()
+
+    def deposit(self, account: str, flow_id: str, asset: str, amount: Decimal) -> None:
+        """Money enters an account, or leaves it."""
+        free = self.market.funds.balance(account, asset).free
+        self.market.set_balance(account, asset, free + amount, self.now_ms())
+        self.flows[account].append(FlowView(flow_id, asset, amount, self.now_ms()))
 
     # Requests, as they arrive
 
@@ -121,8 +129,9 @@ class Venue:
             return VenueReply(http_status=400, code=code, text=text)
         lag_ms = chance.between(50, MARGIN_MS, "lag", *about) if chance.strikes(25_000, "order shown late", *about) else 0
         accepted = Accepted(order, self.now_ms() + lag_ms)
-        world.accepted(account, order, request)
+        world.witness.accepted(account, order)
         self.accepted[request.client_order_id] = self.by_venue_id[str(order.order_id)] = accepted
+        self._tell()
         return VenueReply(http_status=200, order=self.view(accepted))
 
     def cancel(self, account: str, request: CancelRequest, about: tuple[int, ...]) -> VenueReply:
@@ -139,9 +148,11 @@ class Venue:
                 self._world.seen["cancel crossed a fill"] += 1
             code, text = _REFUSALS[no.reason]
             return VenueReply(http_status=400, code=code, text=text)
+        self._tell()
         if order.fills and chance.strikes(300_000, "fill shown after the cancel", *about):
-            accepted.hidden = 1
-            accepted.hidden_until_ms = self.now_ms() + chance.between(500, 9_000, "fill hidden", *about)
+            hidden_ms = chance.between(500, 9_000, "fill hidden", *about)
+            accepted.hidden, accepted.hidden_until_ms = 1, self.now_ms() + hidden_ms
+            self._world.engine.at(self._world.engine.now_ms + hidden_ms, self._tell_last_fill, order)
         return VenueReply(http_status=200, order=self.view(accepted))
 
     def _gate(self, account: str, request: OrderRequest | CancelRequest, about: tuple[int, ...]) -> VenueReply | None:
@@ -149,11 +160,35 @@ class Venue:
         if not request.timestamp_ms - AHEAD_MS_MAX < now_ms <= request.timestamp_ms + request.window_ms:
             world.seen["refused by the window"] += 1
             return VenueReply(http_status=400, code="-1021", text="Timestamp for this request is outside of the recvWindow.")
-        if world.chance.strikes(3000, "too many requests", *about):
+        mishap = world.chance.which(_REFUSED, *about)
+        if mishap == "too many requests":
             return VenueReply(http_status=429, code="-1003", text="Too much request weight used.", retry_after_ms=2000)
-        if world.chance.strikes(1200, "key refused", *about):
+        if mishap:
             return VenueReply(http_status=401, code="-2015", text="Invalid API-key, IP, or permissions for action.")
         return None
+
+    def _tell(self) -> None:
+        """Hand what happened to orders since the last time to those who listen to their accounts."""
+        journal = self.market.journal
+        for entry in journal.since(self._told + 1):
+            body = entry.body
+            streams = self.streams.get(str(body["account"]))
+            if not streams or entry.kind == "balance_set":
+                continue
+            client_order_id, symbol = str(body["client_order_id"]), str(body["symbol"])
+            trade, ended = None, entry.kind == "order_closed"
+            if entry.kind == "fill":
+                fills = self.accepted[client_order_id].order.fills
+                trade = trade_view(next(fill for fill in reversed(fills) if fill.trade_id == body["trade_id"]))
+                ended = body["status"] == core.Status.FILLED.value
+            for stream in streams:
+                stream.tell(OrderNews(client_order_id, symbol, ended, trade))
+        self._told = journal.sequence
+
+    def _tell_last_fill(self, order: core.Order) -> None:
+        """A fill that was hidden comes to light, on the stream as well."""
+        for stream in self.streams[order.account]:
+            stream.tell(OrderNews(order.client_order_id, order.symbol, True, trade_view(order.fills[-1])))
 
     # What it shows
 
@@ -207,6 +242,35 @@ class Venue:
         balances = self.market.funds.balances(account)
         return {asset: balance.free + balance.locked for asset, balance in balances}
 
+    # The truth, for checks alone
+
+    def holds(self, client_order_id: str) -> bool:
+        """Whether an order was ever accepted under this id."""
+        return client_order_id in self.accepted
+
+    def quantity(self, client_order_id: str) -> Decimal:
+        """How much it is for, in base units."""
+        return self.accepted[client_order_id].order.quantity_base
+
+    def ended(self, client_order_id: str) -> ClosedAs | None:
+        """How it ended, None while it stands."""
+        accepted = self.accepted.get(client_order_id)
+        return None if accepted is None else _ENDED.get(accepted.order.status)
+
+    def shown_base(self, client_order_id: str) -> Decimal:
+        """How much of it was never hidden, in base units."""
+        accepted = self.accepted[client_order_id]
+        fills = accepted.order.fills
+        return sum((fill.quantity_base for fill in fills[: len(fills) - accepted.hidden]), Decimal(0))
+
+    def trade(self, client_order_id: str, trade_id: str) -> TrueTrade | None:
+        """A trade of it."""
+        accepted = self.accepted.get(client_order_id)
+        for fill in accepted.order.fills if accepted is not None else ():
+            if str(fill.trade_id) == trade_id:
+                return TrueTrade(fill.quantity_base, fill.amount_quote, fill.fee_amount)
+        return None
+
 
 def _rules(symbol: str) -> SymbolRules:
     base, quote = symbol.split("/")
@@ -244,160 +308,3 @@ def _core_request(account: str, request: OrderRequest) -> core.OrderRequest:
         quantity_base=request.quantity_base,
         price_quote=request.price_limit_quote,
     )
-
-
-# How a request may fare, and how many of a million do so.
-_FARES: tuple[tuple[str, int], ...] = (
-    ("request lost", 4000),
-    ("reply lost", 5000),
-    ("server error, taken all the same", 3000),
-    ("server error, not taken", 1500),
-    ("a page instead of a document", 1500),
-    ("reply cut off", 1500),
-    ("reply of another order", 1000),
-    ("held up beyond its window", 3000),
-    ("held up within its window", 10_000),
-    ("reply beyond the client's patience", 1500),
-    ("not connected", 3000),
-)
-
-
-class VenueClient:
-    """The port TradingVenue: one process's connection for one account. `departed` is told when a request's bytes leave."""
-
-    dialect = "binance"
-
-    def __init__(self, world: "World", tenure: "Tenure", departed: Callable[[], None] | None = None) -> None:
-        self._world = world
-        self._departed = departed
-        self._process = tenure.process
-        self._account = tenure.seat.account.account
-        self._asked = 0
-
-    async def place(self, request: OrderRequest, permit: Callable[[], None]) -> VenueReply:
-        """Send one order."""
-        about = self._world.identity(request.client_order_id)
-        return await self._send(request, permit, about, self._world.venue.place)
-
-    async def cancel(self, request: CancelRequest, permit: Callable[[], None]) -> VenueReply:
-        """Send one cancel."""
-        about = (*self._world.identity(request.client_order_id), request.timestamp_ms)
-        return await self._send(request, permit, about, self._world.venue.cancel)
-
-    async def _send(
-        self, request: Any, permit: Callable[[], None], about: tuple[int, ...], arrive: Callable[..., VenueReply]
-    ) -> VenueReply:
-        world, chance = self._world, self._world.chance
-        fare = next((what for what, parts in _FARES if chance.strikes(parts, what, *about)), "")
-        if chance.strikes(6000, "asleep in connect", *about):
-            self._process.sleep(chance.between(300, 9000, "asleep for", *about), "while it connects")
-        await Pause(chance.between(0, 2, "connect", *about))
-        if fare == "not connected":
-            world.fared[fare] += 1
-            return VenueReply(failure=Failure.NOT_CONNECTED)
-        try:
-            permit()
-        except Exception as no:  # noqa: BLE001  as the gateway: whatever the permit raises keeps the bytes here
-            return VenueReply(failure=Failure.NOT_SENT, text=str(no))
-        if chance.strikes(6000, "asleep before the bytes", *about):
-            self._process.sleep(chance.between(300, 9000, "asleep for", *about), "between the last check and the bytes")
-        await Pause(0)
-        assert self._departed is not None
-        self._departed()
-        if fare:
-            world.fared[fare] += 1
-            world.tell(f"  {request.client_order_id[:6]}: {fare}")
-        out_ms, back_ms = chance.between(2, 25, "out", *about), chance.between(2, 25, "back", *about)
-        if fare.startswith("held up"):
-            out_ms += chance.between(1, 1200, fare, *about) if "within" in fare else chance.between(1900, 6000, fare, *about)
-            if chance.strikes(200_000, "row lost meanwhile", *about):
-                world.lose_row(self._account)
-        if fare.startswith("reply beyond"):
-            back_ms += REQUEST_TIMEOUT_MS
-        box: list[VenueReply] = []
-        if fare not in ("request lost", "server error, not taken"):
-            world.engine.at(world.engine.now_ms + out_ms, lambda: box.append(arrive(self._account, request, about)))
-        patience = REQUEST_TIMEOUT_MS if fare in ("request lost", "reply lost") else out_ms + back_ms
-        reply = await Pause(min(patience, REQUEST_TIMEOUT_MS), lambda: box[0] if box else None)
-        if out_ms + back_ms >= REQUEST_TIMEOUT_MS or fare in ("request lost", "reply lost"):
-            return VenueReply(failure=Failure.NO_REPLY, text="timed out")
-        return self._bent(fare, reply)
-
-    def _bent(self, fare: str, reply: VenueReply | None) -> VenueReply:
-        """What becomes of a reply on its way."""
-        if fare.startswith("server error"):
-            return VenueReply(http_status=503, text="Service unavailable")
-        if fare == "a page instead of a document":
-            return VenueReply(http_status=200, text="<html>")
-        if fare == "reply cut off":
-            return VenueReply(http_status=200, failure=Failure.UNUSABLE, text="unexpected end of data")
-        assert reply is not None
-        if fare == "reply of another order" and reply.order is not None:
-            return replace(reply, order=replace(reply.order, client_order_id="another", venue_order_id="0"))
-        return reply
-
-    # Questions
-
-    async def time_ms(self) -> int:
-        """The venue's time."""
-        return await self._ask(self._world.venue.now_ms)
-
-    async def order(self, symbol: str, client_order_id: str) -> OrderView | None:
-        """By client id."""
-        venue = self._world.venue
-        return await self._ask(lambda: venue.shown(venue.accepted.get(client_order_id)))
-
-    async def order_by_venue_id(self, symbol: str, venue_order_id: str) -> OrderView | None:
-        """By the venue's id."""
-        venue = self._world.venue
-        return await self._ask(lambda: venue.shown(venue.by_venue_id.get(venue_order_id)))
-
-    async def open_orders(self, symbol: str) -> Sequence[OrderView]:
-        """All that stand on a book."""
-        return await self._ask(lambda: self._world.venue.open_orders(self._account, symbol))
-
-    async def trades(self, symbol: str, since_ms: int, venue_order_id: str | None = None) -> Sequence[TradeView]:
-        """Own trades."""
-        return await self._ask(lambda: self._world.venue.trades(self._account, symbol, since_ms, venue_order_id))
-
-    async def last_trades(self, symbol: str, count: int) -> Sequence[TradeView]:
-        """The newest own trades."""
-        return (await self.trades(symbol, 0))[-count:]
-
-    async def flows(self, since_ms: int) -> Sequence[FlowView]:
-        """Deposits and withdrawals."""
-        return await self._ask(lambda: [flow for flow in self._world.flows[self._account] if flow.venue_time_ms >= since_ms])
-
-    async def totals(self) -> dict[str, Decimal]:
-        """What the account holds."""
-        return await self._ask(lambda: self._world.venue.totals(self._account))
-
-    async def rights(self) -> KeyRights:
-        """A key that may trade."""
-        return KeyRights(read=True, trade=True, withdraw=False)
-
-    async def open(self, symbols: Sequence[str]) -> None:
-        """The markets are known."""
-
-    async def warm(self, connections: int) -> None:
-        """No connections here."""
-
-    async def close(self) -> None:
-        """No connections here."""
-
-    def synchronize(self, venue_time_ms: int, boot_ms: int) -> None:
-        """Questions need no signature here."""
-
-    async def _ask(self, answer: Callable[[], Any]) -> Any:
-        world, self._asked = self._world, self._asked + 1
-        about = (self._process.number, world.engine.now_ms, self._asked % 8)
-        if world.chance.strikes(4000, "question lost", *about):
-            await Pause(QUESTION_TIMEOUT_MS)
-            raise UnknownOutcomeError("the venue did not answer")
-        if world.chance.strikes(1500, "question not sent", *about):
-            await Pause(1)
-            raise UnreachableError("the venue could not be reached")
-        number = world.chance.number("question", *about)
-        answered = await Pause(1 + number % 12, answer)
-        await Pause(1 + number // 16 % 12)
-        return answered

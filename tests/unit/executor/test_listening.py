@@ -54,7 +54,7 @@ class Listener:
 
     def booked(self, trade_id: str, **changes: Any) -> None:
         fields = {"trade_id": trade_id, "symbol": "BTC/USDT", "venue_time_ms": self.clock.wall_ms() + SILENCE_MS}
-        self.ear.booked(FILL.model_copy(update=fields | changes))
+        self.ear.hearing.booked(FILL.model_copy(update=fields | changes))
 
     async def while_silent(self) -> None:
         self.clock.go(SILENCE_MS)
@@ -114,4 +114,4 @@ async def test_1_3_what_is_remembered_has_a_bound(listener: Listener) -> None:
             listener.booked(f"{number}x")
             while listener.inbox.take():
                 pass
-        assert (len(listener.ear._told), len(listener.ear._untold)) == (KEPT_MAX, KEPT_MAX)
+        assert (len(listener.ear.hearing.told), len(listener.ear.hearing.untold)) == (KEPT_MAX, KEPT_MAX)
