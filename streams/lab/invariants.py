@@ -31,7 +31,11 @@ from schemas.orders import (
     OrderUnknown,
     OrderUnsent,
     OwnerStarted,
+    PlaceOrder,
 )
+
+CONNECT_MS = 50
+"""So long after the protocol's own check the bytes may leave."""
 
 _ENDS = (OrderRejected, OrderClosed, CommandExpiredUnsent, CancelEnded)
 _SETTLED = (OrderAbsent, OrderUnsent)
@@ -302,9 +306,28 @@ class Account:
             ours, theirs = self.holdings.get(asset, _ZERO), totals.get(asset, _ZERO)
             _require(ours == theirs, "I3", f"{asset}: the venue holds {theirs}, the ledger {ours}")
 
-    def unknown(self) -> int:
-        """How many orders are of unknown fate, by the log."""
-        return sum(life.unknown and not life.end for life in self.lives.values())
+    # What stands
+
+    def standing(self) -> set[str]:
+        """Commands that were admitted and have not ended, by the log."""
+        return {command_id for command_id, life in self.lives.items() if not life.end}
+
+    def symbols_in_doubt(self) -> set[str]:
+        """Symbols of orders whose fate is unknown, by the log."""
+        return {life.symbol for life in self.lives.values() if life.unknown and not life.end and life.target is None}
+
+
+def may_open(order: PlaceOrder, wall_ms: int, market_seen_ms: int, stopped: str | None, voided_before_ms: int) -> None:
+    """The bytes of an order are about to leave: only on fresh inputs and a market that was seen, and when nobody said no."""
+    fresh = (
+        wall_ms <= order.admit_by_ms + CONNECT_MS
+        and wall_ms - order.oldest_received_at_ms <= order.input_age_ms_max + CONNECT_MS
+    )
+    _require(fresh, "I8", "an order is sent after its admission or on inputs that are too old")
+    seen = wall_ms - market_seen_ms <= order.input_age_ms_max + CONNECT_MS
+    _require(seen, "I8", "an order is sent although its market was not seen for too long")
+    _require(stopped is None, "I16", f"an order is sent although it is stopped: {stopped}")
+    _require(order.decided_at_ms >= voided_before_ms, "I16", "an order is sent that a resume voided")
 
 
 def _require(holds: bool, invariant: str, words: str) -> None:

@@ -24,7 +24,7 @@ from streams.domain.ledger.books import Books
 from streams.domain.orders.authority import for_account
 from streams.domain.orders.outcome import VenueReply
 from streams.domain.orders.stimuli import CancelRequest, OrderRequest, SendCancel, SendOrder
-from streams.lab.invariants import Account, Violation
+from streams.lab.invariants import Account, Violation, may_open
 from streams.lab.outside.log import AccountLog, Written
 from streams.lab.outside.venue import VENUE
 from streams.matching import orders as core
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 FORGIVEN_MS = 10_000
 """After the database gave a lease away under its owner, so long nobody can know better."""
+
+
+HEARD_MS = 100
+"""What control says reaches an owner's protocol within this time."""
 
 
 @dataclass(slots=True)
@@ -193,21 +197,13 @@ class Witness:
     def _may_open(self, tenure: "Tenure", process: "Process", command: str) -> None:
         """I8, I16: a new order only on fresh inputs, and when nobody said no."""
         assert tenure.state is not None
-        order, now_ms = tenure.state.books.orders[command].command, process.machine.wall_ms()
+        order, machine = tenure.state.books.orders[command].command, process.machine
         assert isinstance(order, PlaceOrder)
-        fresh = now_ms <= order.admit_by_ms + 50 and now_ms - order.oldest_received_at_ms <= order.input_age_ms_max + 50
-        if not fresh:
-            raise Violation("I8", "an order is sent after its admission or on inputs that are too old")
-        if now_ms - self._world.prices[order.symbol].received_at_ms > order.input_age_ms_max + 50:
-            raise Violation("I8", "an order is sent although its market was not seen for too long")
-        if process.machine.halt_file is not None:
-            raise Violation("I16", "an order is sent under the HALT file")
-        authority = for_account(process.authority, order.account, VENUE)
-        if process.control_at_boot_ms is not None and process.machine.boot_ms() - process.control_at_boot_ms > 100:
-            if authority.stop is not None:
-                raise Violation("I16", f"an order is sent although the account is stopped: {authority.stop.value}")
-            if order.decided_at_ms < authority.voided_before_ms:
-                raise Violation("I16", "an order is sent that a resume voided")
+        stopped, voided_before_ms = machine.halt_file, 0
+        if process.control_at_boot_ms is not None and machine.boot_ms() - process.control_at_boot_ms > HEARD_MS:
+            authority = for_account(process.authority, order.account, VENUE)
+            stopped, voided_before_ms = stopped or authority.stop, authority.voided_before_ms
+        may_open(order, machine.wall_ms(), self._world.prices[order.symbol].received_at_ms, stopped, voided_before_ms)
 
     def departed(self, tenure: "Tenure", effect: SendOrder | SendCancel) -> None:
         """The bytes leave."""

@@ -5,7 +5,8 @@ from collections import Counter
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from schemas.orders import CommandAdmitted, OrderAbsent, OrderClosed, OrderFilled, OrderFound, OrderIntended
+from schemas.orders import CommandAdmitted, OrderAbsent, OrderClosed, OrderFound, OrderIntended
+from streams.lab.invariants import Violation
 from tests.property.orders_world import World
 
 _SYMBOLS = st.sampled_from(["BTC/USDT", "ETH/USDT"])
@@ -56,7 +57,14 @@ TWO_CANCELS: list[tuple] = [
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_ACTIONS, min_size=10, max_size=50))
 @example(TWO_CANCELS)
-def test_whatever_happens_in_whatever_order_the_invariants_hold_and_all_drains(actions: list[tuple]) -> None:
+def test_1_4_whatever_happens_in_whatever_order_the_invariants_hold_and_all_drains(actions: list[tuple]) -> None:
+    try:
+        play(actions)
+    except Violation as broken:
+        raise AssertionError(str(broken)) from broken  # an ordinary failure, which can be shrunk
+
+
+def play(actions: list[tuple]) -> None:
     world = World()
     world.give("BTC/USDT")
     world.read_command()
@@ -64,12 +72,9 @@ def test_whatever_happens_in_whatever_order_the_invariants_hold_and_all_drains(a
         if name not in _NEEDS_COMMANDS or world.commands:
             getattr(world, name)(*arguments)
     world.drain()
-    # I3's ground: every order that the venue holds is booked with all its fills
-    booked = {event.trade_id for _, event in world.log if isinstance(event, OrderFilled)}
-    assert booked == {trade.trade_id for taken in world.journal.values() for trade in taken.trades}
 
 
-def test_the_world_reaches_the_rare_states() -> None:
+def test_1_4_the_world_reaches_the_rare_states() -> None:
     """A check that cannot fail is a defect: the stories that the property is about do happen in this world."""
     seen: Counter[str] = Counter()
 
