@@ -13,6 +13,7 @@ from streams.ports import TradingVenue
 log = logging.getLogger("trimtab.executor")
 
 STRANGERS_MAX = 10
+AGAIN_AFTER_MS = 2000
 HISTORY_TRADES = 50
 AGAIN_MS = 60_000
 """Trades of the last minute are read again: a venue may show one late."""
@@ -61,6 +62,28 @@ async def _search(venue: TradingVenue, wanted: LookUp) -> tuple[OrderView | None
         elif order.client_order_id == wanted.client_order_id:
             return order, True
     return None, conclusive
+
+
+class Rounds:
+    """Snapshots of an account, one after the other: until it is opened an opening's gap apart, then one each round."""
+
+    def __init__(self, venue: TradingVenue, symbols: Sequence[str], opening_gap_ms: int, every_ms: int) -> None:
+        self._venue = venue
+        self._symbols = symbols
+        self._opening_gap_ms = opening_gap_ms
+        self._every_ms = every_ms
+        self._since_ms: int | None = None
+
+    async def next(self, books: Books) -> tuple[Snapshot | None, int]:
+        """A snapshot, None when the venue gave none; and the pause after it in milliseconds."""
+        opened = books.opened
+        try:
+            taken = await snapshot(self._venue, self._symbols, self._since_ms, books)
+        except (UnreachableError, UnknownOutcomeError, RefusedError) as error:
+            log.warning("account %s: no snapshot: %s", books.account, error)
+            return None, AGAIN_AFTER_MS
+        self._since_ms = taken.venue_time_ms - (AGAIN_MS if opened else 0)
+        return taken, self._every_ms if opened else self._opening_gap_ms + 50
 
 
 async def snapshot(venue: TradingVenue, symbols: Sequence[str], since_ms: int | None, books: Books) -> Snapshot:

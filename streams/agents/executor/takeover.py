@@ -195,7 +195,7 @@ def _events(records: Iterable[Record], account: str) -> Iterable[tuple[Record, E
         if record.key != key:
             continue
         try:
-            message = decode(Envelope.read(record.headers).type, record.value)
+            message = decode((record.header("ce_type") or b"").decode(), record.value)
         except (DecodeError, ValueError) as error:
             # We alone write here: an event that cannot be read may be the one that says an order is out.
             raise InvariantError(f"{record.topic}:{record.partition} offset {record.offset}: {error}") from None

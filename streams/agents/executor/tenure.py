@@ -434,22 +434,14 @@ class Tenure:
                 self._inbox.put(RightsRead, read=rights.read, trade=rights.trade, withdraw=rights.withdraw)
 
     async def _take_snapshots(self) -> None:
-        """Until the account is opened, snapshots an opening's gap apart; then one each `reconcile_every_ms`."""
-        config, since_ms = self._near.config, None
+        config = self._near.config
+        rounds = looking.Rounds(self._venue, self._account.symbols, config.opening_gap_ms, config.reconcile_every_ms)
         while True:
             assert self._state is not None
-            opened, pause_ms = self._state.books.opened, config.reconcile_every_ms
             asked_boot_ms = self._near.clock.boot_ms()
-            try:
-                taken = await looking.snapshot(self._venue, self._account.symbols, since_ms, self._state.books)
-            except _VENUE_ERRORS as error:
-                log.warning("account %s: no snapshot: %s", self._account.account, error)
-                pause_ms = 2000
-            else:
+            taken, pause_ms = await rounds.next(self._state.books)
+            if taken is not None:
                 self._inbox.put(SnapshotRead, snapshot=taken, asked_boot_ms=asked_boot_ms)
-                since_ms = taken.venue_time_ms - (looking.AGAIN_MS if opened else 0)
-                if not opened:
-                    pause_ms = config.opening_gap_ms + 50
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_ms / 1000):
                     await self._account_due.wait()

@@ -44,7 +44,7 @@ from streams.domain.orders.stimuli import (
     Ticked,
     VenueTimeRead,
 )
-from streams.lab.engine import PORT_ERRORS, Pause, Signal
+from streams.lab.engine import Pause, Signal
 from streams.lab.outside.connection import VenueClient
 from streams.lab.outside.log import Written
 from streams.lab.outside.stream import Stream
@@ -341,18 +341,12 @@ class Tenure:
         return True
 
     async def _take_snapshots(self) -> None:
-        config, since_ms = self.seat.config, None
+        config = self.seat.config
+        rounds = looking.Rounds(self.venue, self.seat.account.symbols, config.opening_gap_ms, config.reconcile_every_ms)
         while not self.over:
             assert self.state is not None
-            opened, pause_ms = self.state.books.opened, config.reconcile_every_ms
             asked_boot_ms = self.process.machine.boot_ms()
-            try:
-                taken = await looking.snapshot(self.venue, self.seat.account.symbols, since_ms, self.state.books)
-            except PORT_ERRORS:
-                pause_ms = 2000
-            else:
+            taken, pause_ms = await rounds.next(self.state.books)
+            if taken is not None:
                 self.hear(SnapshotRead, snapshot=taken, asked_boot_ms=asked_boot_ms)
-                since_ms = taken.venue_time_ms - (looking.AGAIN_MS if opened else 0)
-                if not opened:
-                    pause_ms = config.opening_gap_ms + 50
             await Pause(pause_ms)
