@@ -172,6 +172,27 @@ MUTANTS = (
         "I11",
     ),
     Mutant(
+        "what could not be written is taken as written",
+        f"{EXECUTOR}/fence.py",
+        "    if error is not None:",
+        "    if error is not None and not error:",
+        "I13",
+    ),
+    Mutant(
+        "the HALT file is overlooked at the last look",
+        f"{EXECUTOR}/fence.py",
+        "    if now.halt_file is not None:",
+        "    if now.halt_file is not None and not now.halt_file:",
+        "I16",
+    ),
+    Mutant(
+        "a limit told beside a cancel that came too late is lost",
+        f"{ORDERS}/attempts.py",
+        '    heed(turn, judge(turn.state.rules.dialect, reply, "", ""), reply)',
+        "    return",
+        "I9",
+    ),
+    Mutant(
         "the venue's limiter is ignored",
         f"{ORDERS}/attempts.py",
         "        turn.change(budget=budget.pause(turn.state.budget, turn.now.boot_ms, reply.retry_after_ms))",
