@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _failed(asked: argparse.Namespace, number: int, outcome: Outcome, total: Total) -> int:
     _say(f"VIOLATION {outcome.violation}")
-    spent = f"after {total.orders} orders and {time.process_time():.0f} s of processor time"
+    spent = f"after {total.orders} orders and {_processor_s():.0f} s of processor time"
     _say(f"  in history {number} of seed {asked.seed}, {spent}")
     if not asked.shrink:
         return 1
@@ -200,7 +200,7 @@ def _report(asked: argparse.Namespace, total: Total, seconds: float) -> list[str
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
     machine = f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    days = total.virtual_ms / 86_400_000
+    days, spent = total.virtual_ms / 86_400_000, _processor_s()
     rows = [f"| {state} | {count} |" for state, count in sorted(total.seen.items())]
     command = f"make simulate ORDERS={asked.orders} SEED={asked.seed}"
     return [
@@ -211,12 +211,19 @@ def _report(asked: argparse.Namespace, total: Total, seconds: float) -> list[str
         f"- {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit or 'unknown'}, {machine}, {asked.workers} processes",
         f"- {total.orders} orders given in {total.histories} histories, {total.accepted} accepted by the venue, none twice",
         f"- {total.steps} steps of the protocol, {days:.0f} days of virtual time",
-        f"- {seconds:.0f} s, {total.orders / seconds:.0f} orders a second",
+        f"- {seconds:.0f} s, {total.orders / seconds:.0f} orders a second; {spent:.0f} s of processor time, "
+        f"{1000 * spent / total.orders:.2f} ms an order",
+        f"- load of the machine at the end: {os.getloadavg()[2]:.1f} over the last 15 minutes",
         "",
         "| state reached | times |",
         "| --- | --- |",
         *rows,
     ]
+
+
+def _processor_s() -> float:
+    """What this process and those that have ended for it took."""
+    return sum(os.times()[:4])
 
 
 def _parser() -> argparse.ArgumentParser:
