@@ -186,13 +186,6 @@ MUTANTS = (
         "I16",
     ),
     Mutant(
-        "a limit told beside a cancel that came too late is lost",
-        f"{ORDERS}/attempts.py",
-        '    heed(turn, judge(turn.state.rules.dialect, reply, "", ""), reply)',
-        "    return",
-        "I9",
-    ),
-    Mutant(
         "the venue's limiter is ignored",
         f"{ORDERS}/attempts.py",
         "        turn.change(budget=budget.pause(turn.state.budget, turn.now.boot_ms, reply.retry_after_ms))",
