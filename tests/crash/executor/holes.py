@@ -14,7 +14,7 @@ from streams.agents.executor.takeover import resource_of
 from streams.gateways.crash_points import Happening, arm
 from streams.ports import Point
 from streams.topics import ORDERS_COMMANDS, partition_of
-from tests.crash.executor.lanes import GUARD_S, STOOD_STILL, Hand, Lane
+from tests.crash.executor.lanes import GUARD_S, STOOD_STILL, Hand, Lane, is_so
 from tests.crash.executor.without import Part
 from tests.stack.executor.installation import until
 
@@ -85,8 +85,8 @@ async def held_over_a_take_over(lane: Lane) -> None:
     owner.wires["venue"].hold()
     arm(owner.directory, Point.REQUEST_WRITTEN, Happening.TELL)
     command = await lane.give()
-    await owner.reached()
-    await until(_is(lambda: lane.intent_of(command) is not None))
+    await until(is_so(lambda: owner.struck), GUARD_S)
+    await until(is_so(lambda: lane.intent_of(command) is not None))
     intent = lane.intent_of(command)
     assert intent is not None
     lane.left_before.add(intent.client_order_id)
@@ -119,7 +119,7 @@ async def _restored(lane: Lane, owner: Hand, losses: int, given: list[str]) -> N
     owner.wires["database"].mend()
     for command in given:
         await lane.ended(command)
-    await until(_is(lambda: owner.losses > losses), GUARD_S)
+    await until(is_so(lambda: owner.losses > losses), GUARD_S)
     await lane.ended(await lane.give())
 
 
@@ -129,13 +129,6 @@ async def _lose_row(lane: Lane) -> None:
             "UPDATE control.leases SET owner = '', expires_at = clock_timestamp() WHERE resource = %s",
             (resource_of(lane.name),),
         )
-
-
-def _is(holds: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
-    async def ask() -> bool:
-        return holds()
-
-    return ask
 
 
 HOLES = (

@@ -8,6 +8,7 @@ import subprocess
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,8 +26,16 @@ async def opened(lanes: list[Lane]) -> AsyncIterator[list[Lane]]:
     async with AsyncExitStack() as stack:
         for lane in lanes:
             stack.push_async_callback(lane.close)
-        await asyncio.gather(*(lane.open() for lane in lanes))
+        await asyncio.gather(*(_open(lane) for lane in lanes))
         yield lanes
+
+
+async def _open(lane: Lane) -> None:
+    try:
+        await lane.open()
+    except TimeoutError as error:
+        error.add_note(f"{lane.name} was not opened. {lane.park.quiet()}\n{lane.logs()}")
+        raise
 
 
 class Tally:
@@ -36,15 +45,17 @@ class Tally:
         self.rounds: dict[str, int] = defaultdict(int)
         self.verdicts: dict[str, Verdict] = defaultdict(Verdict)
 
-    async def play(self, lane: Lane, kind: str, round_: Callable[[], Awaitable[None]]) -> None:
-        """One round. An error carries the seed and the ends of the logs."""
+    async def play(self, lane: Lane, kind: str, round_: Callable[[], Awaitable[None]]) -> Verdict:
+        """One round, and what it led to. An error carries the seed and the ends of the logs."""
         before = lane.verdict()
         try:
             await round_()
         except Exception as error:
-            error.add_note(f"{lane.name}: {kind}, SEED={SEED}\n{lane.logs()}")
+            error.add_note(f"{lane.name}: {kind}, SEED={SEED}. {lane.park.quiet()}\n{lane.logs()}")
             raise
-        self.add(kind, lane.verdict() - before)
+        led_to = lane.verdict() - before
+        self.add(kind, led_to)
+        return led_to
 
     def add(self, kind: str, led_to: Verdict) -> None:
         """Count one round."""
@@ -61,12 +72,11 @@ class Tally:
 
     def table(self, what: str) -> str:
         """A table in Markdown: a row for each kind of round."""
-        rows = [f"| {what} | rounds | accepted | late | void | overdue | twice | lost |", "|---|---|---|---|---|---|---|---|"]
+        rows = [f"| {what} | rounds | accepted | missed | late | void | overdue | twice | lost |", "|---" * 9 + "|"]
         for kind in [*sorted(self.rounds), "all"]:
             rounds = self.total_rounds if kind == "all" else self.rounds[kind]
             told = self.total if kind == "all" else self.verdicts[kind]
-            counts = (rounds, told.accepted, told.late, told.void, told.overdue, told.twice, told.lost)
-            rows.append(f"| {kind} | " + " | ".join(map(str, counts)) + " |")
+            rows.append(f"| {kind} | " + " | ".join(map(str, (rounds, *astuple(told)))) + " |")
         return "\n".join(rows)
 
 
@@ -75,5 +85,6 @@ def report(name: str, title: str, *parts: str) -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     machine = f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    head = f"# {title}\n\n{today}, commit {commit or 'unknown'}, seed {SEED}, {machine}."
+    load = f"load average {os.getloadavg()[2]:.1f} at the end"
+    head = f"# {title}\n\n{today}, commit {commit or 'unknown'}, seed {SEED}, {machine}, {load}."
     (ROOT / "docs" / "evidence" / f"{name}-{today}.md").write_text("\n\n".join([head, *parts]) + "\n")

@@ -44,4 +44,12 @@ async def test_2_2_given_a_part_of_the_fence_is_left_out_then_its_hole_opens_and
                 group.create_task(play(hole, whole=whole))
     assert not failures, f"SEED={SEED}\n" + "\n".join(failures)
     if LONG:
-        report("holes", "What each part of the fence is for", closed.table("with the part"), open_.table("without the part"))
+        report(
+            "holes",
+            "What each part of the fence is for",
+            "Printed by `TRIMTAB_TEST_LONG=1 python -m pytest tests/crash/executor/test_holes.py`. Two runs of a hole differ "
+            "in its part alone; the one without it ends with its first loss. The columns are those of the pauses' report.",
+            closed.table("with the part"),
+            open_.table("without the part"),
+            park.quiet(),
+        )

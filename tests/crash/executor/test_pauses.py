@@ -87,13 +87,15 @@ async def test_2_2_given_executors_asleep_at_any_step_when_they_wake_then_nothin
             "Not asleep:",
             by_cause.table("what happened"),
             venues,
+            park.quiet(),
         )
 
 
 EXPLAINED = (
     "Printed by `TRIMTAB_TEST_LONG=1 python -m pytest tests/crash/executor/test_pauses.py`. Each round stops an owner beyond "
     "lease, window and margin (and the broker knows no session on this path), lets another one take over and trade, and wakes "
-    "it. *late*: accepted after the next OwnerStarted though its bytes had not all left before; *void*: its INTENT even lies "
-    "behind it; *overdue*: accepted after timestamp + window in the venue's time; *twice*: commands executed more than once; "
-    "*lost*: commands without an end, or trades that only venue or books know."
+    "it. *missed*: commands that nobody got to the venue in time, as when a busy machine let no lease be proven; *late*: "
+    "accepted after the next OwnerStarted though its bytes had not all left before; *void*: its INTENT even lies behind it; "
+    "*overdue*: accepted after timestamp + window in the venue's time; *twice*: commands executed more than once; *lost*: "
+    "commands without an end, or trades that only venue or books know."
 )

@@ -32,10 +32,11 @@ from streams.gateways.postgres import AsyncConnection
 from streams.local.flow import ROLES, Flow, VenuePlan
 from streams.local.supervisor import RoleStatus
 from streams.matching.journal import Entry
-from streams.ports import KafkaConnection, Output, Record
+from streams.ports import KafkaConnection, Output
 from streams.settings import PREFIX
 from streams.topics import DEAD_LETTERS, ORDERS_COMMANDS, ORDERS_EVENTS, dead_letter
 from tests.crash.executor.tally import SEED
+from tests.crash.executor.told import Told
 from tests.crash.executor.verdict import Verdict, judge
 from tests.crash.flow.doors import Doors
 from tests.crash.flow.faults import draw, kill_everything
@@ -255,13 +256,13 @@ class _Teller:
             command = decode(Envelope.read(record.headers).type, record.value)
             assert isinstance(command, OrderCommand)
             commands[command.account].append(command.command_id)
-        events: dict[str, list[Record]] = defaultdict(list)
+        told: dict[str, Told] = defaultdict(Told)
         for record in self._seen.records(ORDERS_EVENTS):
-            events[(record.key or b"").decode()].append(record)
+            told[(record.key or b"").decode()].hear(record)
         journal: dict[str, list[Entry]] = defaultdict(list)
         for entry in self._seen.journal():
             journal[str(entry.body.get("account"))].append(entry)
-        verdicts = (judge(account, commands[account], events[account], journal[account], 0) for account in sorted(events))
+        verdicts = (judge(account, commands[account], told[account], journal[account], 0) for account in sorted(told))
         return sum(verdicts, Verdict())
 
     def _post_garbage(self) -> None:
