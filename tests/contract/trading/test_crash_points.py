@@ -1,14 +1,19 @@
-"""4.1: an executor dies at each of its named steps, whatever the venue did with its request; the next one puts it right."""
+"""4.1: an executor dies at each of its named steps, whatever the venue did with its request; the next one puts it right.
+
+What is under way then is an order in one matrix, and the cancel of a standing order in the other.
+"""
 
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schemas.orders import OrderIntended
+from schemas.orders import CancelEnded, CancelIntended, ClosedAs, OrderClosed, OrderIntended
 from streams.agents.executor.agent import Executor
 from streams.ports import Point
 from streams.simulator.faults import FaultPlan
@@ -35,15 +40,35 @@ OUTCOMES: dict[str, tuple[dict[str, Any], list[dict[str, Any]], str, int]] = {
 }
 
 
-class Story:
-    """One command, one death, one venue."""
+# The same for a cancel: the faults, and how its order ends.
+CANCEL_OUTCOMES: dict[str, tuple[list[dict[str, Any]], ClosedAs]] = {
+    "canceled": ([], ClosedAs.CANCELED),
+    "refused, for the order is filled": ([{"fault": "cancel_crossed", "next": 1}], ClosedAs.FILLED),
+    "never saw it": ([{"fault": "request_lost", "requests": ["cancel"], "next": 1}], ClosedAs.CANCELED),
+}
 
-    def __init__(self, server: Server, state_dir: Path, outcome: str) -> None:
-        changes, faults, self.end, self.taken = OUTCOMES[outcome]
+
+class Story:
+    """One command, one death, one venue. `end` is the command's last event, `taken` how many orders the venue has then."""
+
+    command: str
+    end: str
+    taken: int
+
+    def __init__(self, server: Server, state_dir: Path, faults: list[dict[str, Any]]) -> None:
         self.server = server
-        server.venue.faults.install(FaultPlan.model_validate({"faults": faults}))
+        self._faults = faults
         self.house = House(addresses(server.port), ("sim-alice", "sim-alice-secret"), state_dir, FUNDS)
-        self.command = self.house.command(self.house.place(**changes))
+
+    def fault(self) -> None:
+        self.server.venue.faults.install(FaultPlan.model_validate({"faults": self._faults}))
+
+    def journal(self, kind: str) -> list[dict[str, Any]]:
+        return [entry.body for entry in self.server.venue.market.journal.since(1) if entry.kind == kind]
+
+    async def begin(self) -> None:
+        """What lies before the command, and the command."""
+        raise NotImplementedError
 
     def over(self) -> bool:
         return (self.house.story(self.command) or [""])[-1] == self.end
@@ -73,14 +98,61 @@ class Story:
             await self.house.ended(self.command, self.end)
 
     def settled(self) -> None:
-        entries = [entry.body for entry in self.server.venue.market.journal.since(1) if entry.kind == "order_accepted"]
+        """Nothing is doubled, lost, open or wrong, and nothing halted."""
+        entries = self.journal("order_accepted")
         funds = self.server.venue.market.funds
         holds = {asset: balance.free + balance.locked for asset, balance in funds.balances(ACCOUNT)}
         assert len(entries) == self.taken
+        assert sum(self.server.venue.faults.done.values()) == len(self._faults)
         self.house.settled([body["client_order_id"] for body in entries], holds)
         assert self.house.halts() == []
-        intents = Counter(event.attempt for event in self.house.events(OrderIntended))
-        assert set(intents.values()) == {1}, "an attempt was intended twice"
+        for kind in (OrderIntended, CancelIntended):
+            intents = Counter(event.attempt for event in self.house.events(kind))
+            assert set(intents.values()) <= {1}, f"an attempt was intended twice: {kind.TYPE}"
+
+
+class OrderStory(Story):
+    """An order is under way."""
+
+    def __init__(self, server: Server, state_dir: Path, outcome: str) -> None:
+        self._changes, faults, self.end, self.taken = OUTCOMES[outcome]
+        super().__init__(server, state_dir, faults)
+
+    async def begin(self) -> None:
+        self.fault()
+        self.command = self.house.command(self.house.place(**self._changes))
+
+    def settled(self) -> None:
+        super().settled()
+        assert self.house.events(OrderIntended)
+
+
+class CancelStory(Story):
+    """A cancel is under way, of an order that stands since another owner's days."""
+
+    end, taken = "cancel-ended", 1
+
+    def __init__(self, server: Server, state_dir: Path, outcome: str) -> None:
+        faults, self._closed_as = CANCEL_OUTCOMES[outcome]
+        super().__init__(server, state_dir, faults)
+
+    async def begin(self) -> None:
+        async with self.house.executor():
+            self._target = self.house.command(self.house.resting())
+            await self.house.reached(self._target, "accepted")
+        self._intents = len(self.house.events(OrderIntended))
+        self.fault()
+        self.command = self.house.command(self.house.cancel(self._target))
+
+    def settled(self) -> None:
+        """The order ended once, as the venue has it; the cancel that was given ended after it; no order took its place."""
+        super().settled()
+        (closed,), (body,) = self.house.events(OrderClosed), self.journal("order_closed")
+        assert (closed.command_id, closed.closed_as) == (self._target, self._closed_as)
+        assert (body["status"], Decimal(body["filled_base"])) == (closed.closed_as.upper(), closed.filled_base)
+        assert len(self.house.events(OrderIntended)) == self._intents
+        (ended,) = self.house.events(CancelEnded)
+        assert (ended.command_id, ended.target_command_id) == (self.command, self._target)
 
 
 async def _bury(executor: Executor, sessions: list[Any]) -> None:
@@ -105,13 +177,14 @@ def _without_warm_connections(executor: Executor, death: Death, sessions: list[A
     death.reach = reach_cold  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("outcome", OUTCOMES)
-async def test_4_1_whoever_dies_at_any_step_the_next_owner_ends_the_command_rightly(outcome: str, tmp_path: Path) -> None:
+async def play_all(tell: Callable[[Server, Path], Story], tmp_path: Path) -> None:
+    """The story with a death at each point."""
     room = asyncio.Semaphore(TOGETHER)
 
     async def play(point: Point, unacked_is_kept: bool) -> None:
         async with room, Server(SimulatorSettings.model_validate(SETTINGS)) as server:
-            story = Story(server, tmp_path / f"{point}-{unacked_is_kept}", outcome)
+            story = tell(server, tmp_path / f"{point}-{unacked_is_kept}")
+            await story.begin()
             try:
                 await story.die(Death(point, unacked_is_kept))
                 await story.take_over()
@@ -122,4 +195,14 @@ async def test_4_1_whoever_dies_at_any_step_the_next_owner_ends_the_command_righ
 
     ends = await asyncio.gather(*(play(*case) for case in CASES), return_exceptions=True)
     failures = [end for end in ends if end is not None]
-    assert not failures, "\n".join(map(str, failures))
+    assert not failures, "\n".join(map(repr, failures))
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+async def test_4_1_whoever_dies_at_any_step_the_next_owner_ends_the_command_rightly(outcome: str, tmp_path: Path) -> None:
+    await play_all(lambda server, state_dir: OrderStory(server, state_dir, outcome), tmp_path)
+
+
+@pytest.mark.parametrize("outcome", CANCEL_OUTCOMES)
+async def test_4_1_whoever_dies_during_a_cancel_the_next_owner_ends_it_with_its_order(outcome: str, tmp_path: Path) -> None:
+    await play_all(lambda server, state_dir: CancelStory(server, state_dir, outcome), tmp_path)
