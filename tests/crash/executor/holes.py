@@ -80,12 +80,16 @@ async def row_lost(lane: Lane) -> None:
 
 async def held_over_a_take_over(lane: Lane) -> None:
     """A request is held up, its owner loses the row at once, and the request is let go while the venue would still take it."""
-    owner, other = lane.roles()
-    losses = owner.losses
-    owner.wires["venue"].hold()
-    arm(owner.directory, Point.REQUEST_WRITTEN, Happening.TELL)
-    command = await lane.give()
-    await until(is_so(lambda: owner.struck), GUARD_S)
+    while True:
+        owner, other = lane.roles()
+        losses = owner.losses
+        owner.wires["venue"].hold()
+        arm(owner.directory, Point.REQUEST_WRITTEN, Happening.TELL)
+        command = await lane.give()
+        if await lane.struck(owner, command, owns=True):
+            break
+        owner.wires["venue"].release()
+        await lane.ended(command)
     await until(is_so(lambda: lane.intent_of(command) is not None))
     intent = lane.intent_of(command)
     assert intent is not None

@@ -10,7 +10,7 @@ from tests.crash.executor.tally import LONG, SEED, Tally, opened, report
 
 pytestmark = pytest.mark.timeout(1800 if LONG else 400)
 
-AT_ONCE = 5
+AT_ONCE = 3 if LONG else 5
 ROUNDS = 3 if LONG else 1
 TRIES = 5
 
