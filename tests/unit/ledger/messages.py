@@ -29,8 +29,6 @@ def books() -> list[Output]:
     one.filled("b", "t-b3", quantity="0.2")
     one.filled("stranger", "t-s")
     one.flow("dep", "USDT", "10.000000000000000001")
-    one.hand("order/BTC/USDT/77", filled="0.5")
-    one.hand_gone("order/BTC/USDT/77")
     one.not_admitted("c", detail="a \0 in the text")
     one.halted()
     two.traded("d", Side.SELL)
