@@ -6,6 +6,7 @@ offset says, and marks an offset as committed although the commit failed. Here o
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             for tp, offset in offsets.items()
             if tp in assigned
         }
+        # The framework's own look after livelocks goes by this, and would else say each few minutes that nothing is committed.
+        self.tp_last_committed_at.update(dict.fromkeys(offsets, time.monotonic()))
         try:
             await self._ensure_consumer().commit(positions)
         except CommitFailedError:

@@ -4,6 +4,7 @@ For each hole whose mechanism this shell does not use, a test that it is not use
 """
 
 import inspect
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,6 +124,26 @@ async def test_l4_a_failed_commit_is_not_marked_as_committed(app: FoldApp) -> No
     assert consumer._committed_offset[place] is None
     assert await consumer._commit_offsets({place: 7, TP("p.journal", 1): 9})
     assert dict(consumer._committed_offset) == {place: 7}
+
+
+async def test_the_framework_knows_that_commits_are_made(app: FoldApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its log says every few minutes that the worker has not committed at all, and asks the operator for a remedy."""
+    consumer, place = app.consumer, TP("p.journal", 0)
+    assert isinstance(consumer, Consumer)
+    thread = consumer._thread
+    assert isinstance(thread, ConsumerThread)
+
+    class Client:
+        async def commit(self, offsets: object) -> None:
+            pass
+
+        def assignment(self) -> set[TP]:
+            return {place}
+
+    monkeypatch.setattr(thread, "_consumer", Client())
+    began = time.monotonic()
+    assert await thread._commit({place: 7})
+    assert thread.tp_last_committed_at[place] >= began
 
 
 async def test_l5_no_table_is_written_and_no_producer_buffer_is_used() -> None:
