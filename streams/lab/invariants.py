@@ -170,8 +170,9 @@ class Account:
         life = self.lives.get(event.command_id)
         if life is None:
             raise Violation("I5", f"{event.TYPE} of command {event.command_id[:8]}, which was never admitted")
-        if isinstance(event, CancelIntended) and life.own and event.timestamp_ms == life.timestamp_ms:
-            return  # the same
+        again = isinstance(event, CancelIntended) and (event.attempt, event.timestamp_ms) == (life.attempt, life.timestamp_ms)
+        if life.own and again:
+            return  # kept on a machine, and published again
         _require(not life.end, "I2", f"{event.TYPE} of command {event.command_id[:8]} after {life.end}")
         if isinstance(event, AttemptEvent):
             self._attempted(life, event)

@@ -53,10 +53,14 @@ TWO_CANCELS: list[tuple] = [
     ("give_cancel", 0),
 ]
 
+# Found once: an order is canceled by a halt, and the next owner cancels it again within the same millisecond.
+CANCELED_AGAIN: list[tuple] = [("read_back",), ("arrive", 0, "none", 0, False), ("answer", 0), ("toggle_halt",)]
+
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_ACTIONS, min_size=10, max_size=50))
 @example(TWO_CANCELS)
+@example(CANCELED_AGAIN)
 def test_1_4_whatever_happens_in_whatever_order_the_invariants_hold_and_all_drains(actions: list[tuple]) -> None:
     try:
         play(actions)
