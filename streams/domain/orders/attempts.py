@@ -152,7 +152,7 @@ def too_old(turn: Turn, intent: Intent) -> str | None:
     """Whether an intent is too far from the venue's time, on either side, to be sent."""
     assert turn.state.venue_time is not None
     age_ms = turn.state.venue_time.estimate_ms(turn.now.boot_ms) - intent.timestamp_ms
-    return "intent_too_old" if abs(age_ms) > turn.state.rules.intent_age_ms_max else None
+    return "intent_too_old" if abs(age_ms) >= turn.state.rules.intent_age_ms_max else None
 
 
 def send_before(turn: Turn, intent: Intent) -> int:
