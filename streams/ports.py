@@ -3,7 +3,7 @@
 Agents and gateways meet here and nowhere else: an agent never names Kafka, Faust, Postgres or ccxt.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -256,6 +256,18 @@ class LeaseStore(Protocol):
 
     async def point(self, resource: str, owner: str, epoch: int, checkpoint_offset: int) -> bool:
         """Store where the owner's newest checkpoint record lies, iff the row still is (`owner`, `epoch`)."""
+        ...
+
+
+class ManyLeases(LeaseStore, Protocol):
+    """A LeaseStore for who holds many: what is asked for all of them again and again is one call, however many they are."""
+
+    async def read_all(self, resources: Collection[str]) -> Mapping[str, Lease]:
+        """`read` for many, as they stood at one moment: those that have a row, by resource."""
+        ...
+
+    async def renew_all(self, owner: str, epochs: Mapping[str, int], ttl_ms: int) -> Collection[str]:
+        """`renew` for many, each under its own epoch, at one moment: those that still were (`owner`, its epoch)."""
         ...
 
 

@@ -1,7 +1,7 @@
 """A log, leases and a clock in memory: the same contracts as the real ones, without waiting."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 
 from streams.ports import Lease, LeaseUnreachableError, Output, PositionLostError, Record
 from streams.topics import partition_of
@@ -117,7 +117,7 @@ class MemoryReader:
 
 
 class MemoryLeases:
-    """The port LeaseStore, judged by a clock of its own."""
+    """The port ManyLeases, judged by a clock of its own."""
 
     def __init__(self, clock: "TestClock") -> None:
         self.clock = clock
@@ -152,6 +152,13 @@ class MemoryLeases:
             return False
         self.rows[resource] = (owner, epoch, self.clock.boot_ms() + ttl_ms, row[3])
         return True
+
+    async def read_all(self, resources: Collection[str]) -> dict[str, Lease]:
+        rows = {resource: await self.read(resource) for resource in resources}
+        return {resource: row for resource, row in rows.items() if row is not None}
+
+    async def renew_all(self, owner: str, epochs: Mapping[str, int], ttl_ms: int) -> frozenset[str]:
+        return frozenset([resource for resource, epoch in epochs.items() if await self.renew(resource, owner, epoch, ttl_ms)])
 
     async def release(self, resource: str, owner: str, epoch: int) -> None:
         row = self.rows.get(resource)
