@@ -24,6 +24,7 @@ from streams.ports import Headers, KafkaConnection, Output, PositionLostError, R
 
 QUEUED_MAX = 200_000
 FETCH_WAIT_MS = 20  # one fetch in flight per broker: a longer wait delays records of every other partition
+TOGETHER_MAX = 10_000  # offsets that ranges which are wanted at the same time may span, to be read in one pass
 REQUEST_TIMEOUT_MS = 90_000  # above the watchdogs: with idempotence only they may give a send up
 START_PATIENCE_S = 600.0
 
@@ -49,6 +50,16 @@ async def patiently(connection: KafkaConnection, what: str, start: Callable[[], 
 
 
 @dataclass(slots=True, eq=False)
+class _Wanted:
+    """A range that somebody waits for, and what was found in it."""
+
+    place: TopicPartition
+    offset_from: int
+    offset_to: int
+    found: list[Record] | None = None
+
+
+@dataclass(slots=True, eq=False)
 class _Queued:
     output: Output
     done: "asyncio.Future[int]"
@@ -64,6 +75,7 @@ class KafkaLog:
         self._producer: AIOKafkaProducer | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._reading = asyncio.Lock()
+        self._wanted: list[_Wanted] = []
         self._queue: deque[_Queued] = deque()
         self._unacked: dict[int, float] = {}
         self._wake = asyncio.Event()
@@ -167,26 +179,51 @@ class KafkaLog:
             return (await self._need_consumer().beginning_offsets([place]))[place]
 
     async def read(self, topic: str, partition: int, offset_from: int, offset_to: int) -> Sequence[Record]:
-        """See the port."""
+        """See the port. One range after the other, but those of one partition that are wanted together in one pass: a
+        hundred accounts that are taken over at the same time want much the same records."""
         if offset_from >= offset_to:
             return []
-        place, consumer = self._place(topic, partition), self._need_consumer()
-        async with self._reading:
-            begin, end = await self.begin_offset(topic, partition), await self.end_offset(topic, partition)
-            if not begin <= offset_from <= offset_to <= end:
-                wanted = offset_from if offset_from < begin else offset_to
-                raise PositionLostError(topic, partition, wanted, begin, end)
-            consumer.assign([place])
-            consumer.seek(place, offset_from)
-            found: list[Record] = []
-            try:
-                with _reaching(topic):
-                    while await consumer.position(place) < offset_to:
-                        batches = await consumer.getmany(place, timeout_ms=200)
-                        found += [_record(raw, topic) for raw in batches.get(place, []) if raw.offset < offset_to]
-            finally:
-                consumer.pause(place)  # else it asks for news of this partition 50 times a second, for ever
-            return found
+        own = _Wanted(self._place(topic, partition), offset_from, offset_to)
+        self._wanted.append(own)
+        try:
+            async with self._reading:
+                if own.found is None:
+                    await self._read_together(topic, partition, own)
+        finally:
+            self._wanted.remove(own)
+        assert own.found is not None
+        return own.found
+
+    async def _read_together(self, topic: str, partition: int, own: _Wanted) -> None:
+        begin, end = await self.begin_offset(topic, partition), await self.end_offset(topic, partition)
+        if not begin <= own.offset_from <= own.offset_to <= end:
+            wanted = own.offset_from if own.offset_from < begin else own.offset_to
+            raise PositionLostError(topic, partition, wanted, begin, end)
+        served, first, last = [own], own.offset_from, own.offset_to
+        for other in self._wanted:
+            if other is own or other.place != own.place or other.found is not None:
+                continue
+            wider = min(first, other.offset_from), max(last, other.offset_to)
+            if begin <= wider[0] and wider[1] <= end and wider[1] - wider[0] <= max(TOGETHER_MAX, last - first):
+                served.append(other)
+                first, last = wider
+        records = await self._read_range(topic, own.place, first, last)
+        for wanted in served:
+            wanted.found = [record for record in records if wanted.offset_from <= record.offset < wanted.offset_to]
+
+    async def _read_range(self, topic: str, place: TopicPartition, offset_from: int, offset_to: int) -> list[Record]:
+        consumer = self._need_consumer()
+        consumer.assign([place])
+        consumer.seek(place, offset_from)
+        found: list[Record] = []
+        try:
+            with _reaching(topic):
+                while await consumer.position(place) < offset_to:
+                    batches = await consumer.getmany(place, timeout_ms=200)
+                    found += [_record(raw, topic) for raw in batches.get(place, []) if raw.offset < offset_to]
+        finally:
+            consumer.pause(place)  # else it asks for news of this partition 50 times a second, for ever
+        return found
 
     async def close(self) -> None:
         """See the port."""
