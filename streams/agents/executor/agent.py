@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from streams.agents.executor.config import AccountConfig, ExecutorConfig
 from streams.agents.executor.control import ControlWatch, HaltFile
+from streams.agents.executor.leasehold import Leasehold
 from streams.agents.executor.owner import AccountOwner
 from streams.agents.executor.prices import PriceWatch
 from streams.agents.executor.spool import Spool
@@ -17,7 +18,7 @@ from streams.agents.executor.surroundings import Stamp, Surroundings
 from streams.agents.executor.tail import Tail
 from streams.agents.waiting import pause
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
-from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, LeaseStore, ListeningVenue, Log, LogReader, Verifier
+from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, ListeningVenue, Log, LogReader, ManyLeases, Verifier
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS
 
 log = logging.getLogger("trimtab.executor")
@@ -42,7 +43,7 @@ class Executor:
         config: ExecutorConfig,
         log_: Log,
         readers: Callable[[], LogReader],
-        leases: LeaseStore,
+        leases: ManyLeases,
         venues: Mapping[str, ListeningVenue],
         clock: Clock,
         verifier: Verifier,
@@ -61,6 +62,7 @@ class Executor:
         commands, events, control, tickers = self._tails
         symbols = [(account.venue, symbol) for account in config.accounts for symbol in account.symbols]
         watch = ControlWatch(log_, control, clock, verifier, config.control_every_ms, self._authority_changed)
+        leasehold = Leasehold(leases, clock, config)
         self._near = Surroundings(
             config=config,
             log=log_,
@@ -71,6 +73,7 @@ class Executor:
             halt_file=HaltFile(config.state_dir),
             spool=Spool(config.state_dir),
             leases=leases,
+            leasehold=leasehold,
             clock=clock,
             verifier=verifier,
             stamp=stamp,
@@ -95,7 +98,8 @@ class Executor:
         """Trade until stopped. Raises RefusedError for keys and settings that must not be used, InvariantError for a log
         that contradicts itself, UnreachableError when the broker took nothing for too long."""
         reading = [asyncio.create_task(tail.run()) for tail in self._tails]
-        reading += [asyncio.create_task(watch.run()) for watch in (self._near.control, self._near.prices)]
+        runs = (self._near.control.run, self._near.prices.run, self._near.leasehold.run)
+        reading += [asyncio.create_task(run()) for run in runs]
         reading.append(asyncio.create_task(self._watch_appends()))
         reading.append(asyncio.create_task(self._watch_halt_file()))
         trading = [asyncio.create_task(self._trade(account)) for account in self._config.accounts]

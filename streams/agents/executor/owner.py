@@ -7,17 +7,9 @@ from streams.agents.executor import looking
 from streams.agents.executor.config import AccountConfig
 from streams.agents.executor.fence import LostError
 from streams.agents.executor.inbox import Inbox
+from streams.agents.executor.leasehold import resource_of
 from streams.agents.executor.surroundings import Surroundings
-from streams.agents.executor.takeover import (
-    Past,
-    Watch,
-    announce,
-    claim,
-    publish_kept,
-    read_past,
-    resource_of,
-    with_texts,
-)
+from streams.agents.executor.takeover import Past, Watch, announce, claim, publish_kept, read_past, with_texts
 from streams.agents.executor.tenure import Tenure
 from streams.agents.waiting import pause
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
@@ -63,25 +55,24 @@ class AccountOwner:
     async def run(self) -> None:
         """Own the account again and again until stopped. Raises InvariantError when its log cannot be what it is."""
         watch = Watch(self._near.config.lease_ttl_ms)
-        pause_s = self._near.config.lease_renew_ms / 2000
         while not self._stopped.is_set():
             try:
-                lease = await self._near.leases.read(resource_of(self._account.account))
-                mine = lease is not None and lease.owner == self._near.config.owner
-                free = mine or watch.free(lease, self._near.clock.boot_ms())
-                self._reached()
+                sight = await self._near.leasehold.look(self._account.account)
+                mine = sight.lease is not None and sight.lease.owner == self._near.config.owner
+                free = mine or watch.free(sight.lease, sight.boot_ms, sight.took_ms)
                 if free and self._near.control.current_at_boot_ms is not None:
-                    await self._take_over(lease)
-                    watch = Watch(self._near.config.lease_ttl_ms)
+                    await self._take_over(sight.lease)
+                    self._reached()
+                    watch.unanswered()
             except LeaseUnreachableError as error:
-                watch = Watch(self._near.config.lease_ttl_ms)
-                self._unreached(str(error))
+                log.debug("account %s waits for its lease row: %s", self._account.account, error)
+                watch.unanswered()
             except RefusedError as error:
                 log.error("account %s is not traded: %s", self._account.account, error)
                 await pause(PARKED_S, self._stopped)
             except (UnreachableError, UnknownOutcomeError) as error:
                 self._unreached(str(error))
-            await pause(pause_s, self._stopped)
+                watch.unanswered()
 
     async def _take_over(self, lease: Lease | None) -> None:
         account = self._account.account
@@ -93,15 +84,15 @@ class AccountOwner:
         if claimed is None:
             return
         tenure = Tenure(self._near, self._account, self._venue, claimed, Inbox())
-        keeping = asyncio.get_running_loop().create_task(tenure.keep_lease())
-        owning = asyncio.get_running_loop().create_task(self._own(tenure, past))
-        try:
-            await asyncio.wait([keeping, owning], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self._tenure = None
-            for task in (keeping, owning):
-                task.cancel()
-            ends = await asyncio.gather(keeping, owning, return_exceptions=True)
+        with self._near.leasehold.held(account, claimed, tenure) as lost:
+            owning = asyncio.get_running_loop().create_task(self._own(tenure, past))
+            try:
+                await asyncio.wait([lost, owning], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._tenure = None
+                lost.cancel()
+                owning.cancel()
+                ends = await asyncio.gather(lost, owning, return_exceptions=True)
         for end in ends:
             if isinstance(end, LostError):
                 log.warning("account %s is lost: %s", account, end)
@@ -147,5 +138,5 @@ class AccountOwner:
 
     def _reached(self) -> None:
         if self._silent:
-            log.info("account %s: leases are reachable again", self._account.account)
+            log.info("account %s could be taken over again", self._account.account)
         self._silent = False

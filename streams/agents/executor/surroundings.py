@@ -1,15 +1,21 @@
 """What every part of the executor is given by its composition."""
 
+import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from streams.agents.executor.config import ExecutorConfig
 from streams.agents.executor.control import ControlWatch, HaltFile
+from streams.agents.executor.leasehold import Leasehold
 from streams.agents.executor.prices import PriceWatch
 from streams.agents.executor.spool import Kept, Spool
 from streams.agents.executor.tail import Tail
 from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, LeaseStore, Log, Verifier
+
+COMPARING_MAX = 8
+"""Accounts that are compared with the venue as a whole at the same time. Nothing waits for it for minutes, and a hundred that
+were just taken over would keep everything else from the venue and the processor: proofs and orders."""
 
 Stamp = Callable[[str, str, int], None]
 """(stage, command id, monotonic ns): where a command is on its way. Stages: command_received, intent_acked,
@@ -74,8 +80,10 @@ class Surroundings:
     prices: PriceWatch
     halt_file: HaltFile
     leases: LeaseStore
+    leasehold: Leasehold
     clock: Clock
     verifier: Verifier
     spool: Spool
     stamp: Stamp | None = None
     points: CrashPoints = NO_CRASH_POINTS
+    comparing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COMPARING_MAX))

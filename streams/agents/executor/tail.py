@@ -16,6 +16,8 @@ log = logging.getLogger("trimtab.executor")
 POLL_MS = 100
 RECORDS_MAX = 500
 RETRY_S = 0.5
+ASSIGN_EVERY_S = 0.25
+"""Each assignment throws away what was fetched: followers that come one after the other must not keep all from reading."""
 
 Taker = Callable[[Record], Awaitable[None]]
 
@@ -37,6 +39,7 @@ class Tail:
         self._topic = topic
         self._followers: dict[str, _Follower] = {}
         self._changed = False
+        self._assigned_s = -ASSIGN_EVERY_S
 
     def follow(self, name: str, partition: int, offset: int, take: Taker, lost: Callable[[PositionLostError], None]) -> None:
         """Give every record of `partition` from `offset` on to `take`, in order. `lost` is told when that is impossible."""
@@ -53,10 +56,12 @@ class Tail:
 
     async def run(self) -> None:
         """Read for ever, until cancelled."""
+        loop = asyncio.get_running_loop()
         while True:
-            if self._changed:
+            if self._changed and loop.time() - self._assigned_s >= ASSIGN_EVERY_S:
                 self._changed = False
                 await self._assign()
+                self._assigned_s = loop.time()
             for record in await self._reader.poll(POLL_MS, RECORDS_MAX):
                 await self._hand_out(record)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from schemas.codec import DecodeError, decode
 from schemas.envelope import Envelope
 from schemas.orders import CancelOrder, ExecutionEvent, ExecutorCheckpoint, OwnerStarted, PlaceOrder
+from streams.agents.executor.leasehold import Claim, resource_of
 from streams.agents.executor.letters import event_output
 from streams.agents.executor.surroundings import Ground
 from streams.domain.errors import InvariantError
@@ -21,7 +22,8 @@ from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
 
 log = logging.getLogger("trimtab.executor")
 
-RENEWAL_JITTER_MS = 250
+CLOCK_SLEW_MS = 250
+"""How much the database's clock and ours may drift apart while a row is watched."""
 SLICE = 10_000
 
 
@@ -34,38 +36,44 @@ class Past:
     checkpointed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A lease that was taken: under which epoch, and the moment (own clocks) before it was asked for."""
-
-    epoch: int
-    asked_wall_ms: int
-    asked_boot_ms: int
-
-
 class Watch:
     """Decides when a lease row may be taken: expired, and unrenewed for one whole life by our own clock.
 
     A row that the database calls expired proves nothing by itself: its clock may have jumped, and then a healthy owner renews
     within a moment. A row that its owner released, or that was never there, needs no wait.
+
+    Only time in which questions were answered counts, since in any other nobody may have been able to renew. A question that
+    was not answered stops the count and takes nothing from it: the next answer shows whether the row was renewed meanwhile.
     """
 
     def __init__(self, ttl_ms: int) -> None:
         self._ttl_ms = ttl_ms
         self._seen: tuple[str, int] | None = None
         self._expires_boot_ms = 0
-        self._since_boot_ms = 0
+        self._answered_boot_ms: int | None = None
+        self._unrenewed_ms = 0
 
-    def free(self, lease: Lease | None, boot_ms: int) -> bool:
-        """Whether the row, read just now, may be taken."""
+    def free(self, lease: Lease | None, boot_ms: int, took_ms: int = 0) -> bool:
+        """Whether the row may be taken; the answer came just now, `took_ms` after the question.
+
+        The row was looked at somewhere between question and answer, so its end is known as well as that: a renewal is what
+        moved it for certain, never a slow answer.
+        """
         if lease is None or not lease.owner:
             return True
-        expires_boot_ms = boot_ms + lease.expires_in_ms
-        renewed = expires_boot_ms > self._expires_boot_ms + RENEWAL_JITTER_MS
+        latest_boot_ms = boot_ms + lease.expires_in_ms
+        renewed = latest_boot_ms - took_ms > self._expires_boot_ms + CLOCK_SLEW_MS
         if self._seen != (lease.owner, lease.epoch) or renewed:
-            self._seen = (lease.owner, lease.epoch)
-            self._expires_boot_ms, self._since_boot_ms = expires_boot_ms, boot_ms
-        return lease.expires_in_ms <= 0 and boot_ms - self._since_boot_ms >= self._ttl_ms
+            self._seen, self._expires_boot_ms, self._unrenewed_ms = (lease.owner, lease.epoch), latest_boot_ms, 0
+        elif self._answered_boot_ms is not None:
+            self._expires_boot_ms = min(self._expires_boot_ms, latest_boot_ms)
+            self._unrenewed_ms += boot_ms - self._answered_boot_ms
+        self._answered_boot_ms = boot_ms
+        return lease.expires_in_ms <= 0 and self._unrenewed_ms >= self._ttl_ms
+
+    def unanswered(self) -> None:
+        """A question came to nothing."""
+        self._answered_boot_ms = None
 
 
 async def read_past(near: Ground, account: str, lease: Lease | None) -> Past:
@@ -135,10 +143,10 @@ async def announce(near: Ground, account: str, claimed: Claim, past: Past) -> Pa
     lease row that is lost twice gives an epoch twice, and then neither may own under it."""
     event = OwnerStarted(account=account, epoch=claimed.epoch, at_ms=near.clock.wall_ms(), owner=near.config.owner)
     ce_id, output = event_output(event)
-    await near.log.append(output)
+    offset = await near.log.append(output)
     near.points.reach(Point.OWNER_STARTED)
     partition = partition_of(account.encode(), await near.log.partitions(ORDERS_EVENTS))
-    end = await near.log.end_offset(ORDERS_EVENTS, partition)
+    end = offset + 1 if offset >= 0 else await near.log.end_offset(ORDERS_EVENTS, partition)
     records = await near.log.read(ORDERS_EVENTS, partition, past.next_offset, end)
     own = next((record for record in records if record.header("ce_id") == ce_id.encode()), None)
     if own is None:
@@ -163,11 +171,6 @@ async def with_texts(near: Ground, books: Books) -> Books:
         else:
             books = with_command(books, command_id, command)
     return books
-
-
-def resource_of(account: str) -> str:
-    """The name of an account's lease row."""
-    return f"executor/{account}"
 
 
 def _command(records: Iterable[Record], command_id: str) -> PlaceOrder | CancelOrder | None:

@@ -28,11 +28,12 @@ from streams.agents.executor import looking
 from streams.agents.executor.config import AccountConfig
 from streams.agents.executor.fence import Fence, LostError, acknowledged, last_look, last_look_at_cancel
 from streams.agents.executor.inbox import Inbox
+from streams.agents.executor.leasehold import Claim, resource_of
 from streams.agents.executor.letters import event_output
 from streams.agents.executor.listening import Ear
 from streams.agents.executor.spool import Kept
 from streams.agents.executor.surroundings import Surroundings
-from streams.agents.executor.takeover import Claim, Past, resource_of
+from streams.agents.executor.takeover import Past
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.domain.orders.authority import for_account
 from streams.domain.orders.budget import bucket, salt_of
@@ -96,36 +97,15 @@ class Tenure:
         self._checkpoint_due = True
         self._account_due = asyncio.Event()
         self._stopping = False
-        self._lease_silent = False
 
-    async def keep_lease(self) -> None:
-        """Renew the lease for ever; ends by LostError when the row is somebody else's."""
-        config, clock = self._near.config, self._near.clock
-        self._inbox.put(
-            LeaseRenewed,
-            asked_wall_ms=self.claimed.asked_wall_ms,
-            asked_boot_ms=self.claimed.asked_boot_ms,
-            ttl_ms=config.lease_ttl_ms,
-        )
-        while True:
-            await asyncio.sleep(config.lease_renew_ms / 1000)
-            asked_wall_ms, asked_boot_ms = clock.wall_ms(), clock.boot_ms()
-            try:
-                ours = await self._near.leases.renew(
-                    resource_of(self._account.account), config.owner, self.claimed.epoch, config.lease_ttl_ms
-                )
-            except LeaseUnreachableError as error:
-                if not self._lease_silent:
-                    log.error("account %s: %s; nothing is sent once the lease runs out", self._account.account, error)
-                self._lease_silent = True
-                continue
-            if not ours:
-                self._inbox.put(Superseded)
-                raise LostError("the lease row is somebody else's")
-            if self._lease_silent:
-                log.info("account %s: the lease is renewed again", self._account.account)
-            self._lease_silent = False
-            self._inbox.put(LeaseRenewed, asked_wall_ms=asked_wall_ms, asked_boot_ms=asked_boot_ms, ttl_ms=config.lease_ttl_ms)
+    def renewed(self, asked_wall_ms: int, asked_boot_ms: int) -> None:
+        """See Holder."""
+        ttl_ms = self._near.config.lease_ttl_ms
+        self._inbox.put(LeaseRenewed, asked_wall_ms=asked_wall_ms, asked_boot_ms=asked_boot_ms, ttl_ms=ttl_ms)
+
+    def superseded(self) -> None:
+        """See Holder."""
+        self._inbox.put(Superseded)
 
     def stop(self) -> None:
         """End the tenure in order: take no more commands, wait for what is out, write a checkpoint."""
@@ -281,7 +261,7 @@ class Tenure:
                 resource_of(self._account.account), self._near.config.owner, self.claimed.epoch, offset
             )
         except LeaseUnreachableError as error:
-            log.info("account %s: the lease row keeps its older checkpoint: %s", self._account.account, error)
+            log.debug("account %s: the lease row keeps its older checkpoint: %s", self._account.account, error)
 
     async def _wind_up(self) -> None:
         """No more commands; answers to requests that are out are worth a short wait, then a checkpoint closes the tenure."""
@@ -438,8 +418,9 @@ class Tenure:
         rounds = looking.Rounds(self._venue, self._account.symbols, config.opening_gap_ms, config.reconcile_every_ms)
         while True:
             assert self._state is not None
-            asked_boot_ms = self._near.clock.boot_ms()
-            taken, pause_ms = await rounds.next(self._state.books)
+            async with self._near.comparing:
+                asked_boot_ms = self._near.clock.boot_ms()
+                taken, pause_ms = await rounds.next(self._state.books)
             if taken is not None:
                 self._inbox.put(SnapshotRead, snapshot=taken, asked_boot_ms=asked_boot_ms)
             with contextlib.suppress(TimeoutError):

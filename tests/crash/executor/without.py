@@ -5,7 +5,8 @@ product knows nothing of it.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -16,7 +17,7 @@ from streams.agents.executor.config import AccountConfig, ExecutorConfig
 from streams.domain.orders.outcome import Failure, VenueReply
 from streams.domain.orders.state import Rules
 from streams.domain.orders.stimuli import OrderRequest
-from streams.ports import Clock, Lease, LeaseStore, LeaseUnreachableError, Log, LogReader, Record, TradingVenue
+from streams.ports import Clock, Lease, LeaseUnreachableError, Log, LogReader, ManyLeases, Record, TradingVenue
 from streams.topics import ORDERS_EVENTS
 from tests.stack.executor.process import Fitting
 
@@ -101,25 +102,25 @@ class Deaf(Around):
 
 
 class Hopeful(Around):
-    """A LeaseStore whose renewals always work, or which knows of no checkpoint."""
+    """Leases whose renewals always work, or which knows of no checkpoint."""
 
-    def __init__(self, inner: LeaseStore, parts: frozenset[Part]) -> None:
+    def __init__(self, inner: ManyLeases, parts: frozenset[Part]) -> None:
         super().__init__(inner)
         self._parts = parts
 
-    async def read(self, resource: str) -> Lease | None:
-        lease = await self._inner.read(resource)
-        return replace(lease, checkpoint_offset=None) if lease is not None and Part.ANSWERED in self._parts else lease
+    async def read_all(self, resources: Collection[str]) -> Mapping[str, Lease]:
+        rows = await self._inner.read_all(resources)
+        if Part.ANSWERED not in self._parts:
+            return rows
+        return {resource: replace(lease, checkpoint_offset=None) for resource, lease in rows.items()}
 
-    async def renew(self, resource: str, owner: str, epoch: int, ttl_ms: int) -> bool:
+    async def renew_all(self, owner: str, epochs: Mapping[str, int], ttl_ms: int) -> Collection[str]:
         if Part.LEASE not in self._parts:
-            return await self._inner.renew(resource, owner, epoch, ttl_ms)
-        try:
+            return await self._inner.renew_all(owner, epochs, ttl_ms)
+        with contextlib.suppress(TimeoutError, LeaseUnreachableError):
             async with asyncio.timeout(RENEWAL_PATIENCE_S):
-                await self._inner.renew(resource, owner, epoch, ttl_ms)
-        except (TimeoutError, LeaseUnreachableError):
-            return True
-        return True
+                await self._inner.renew_all(owner, epochs, ttl_ms)
+        return tuple(epochs)
 
 
 class Forgetful(Around):

@@ -18,6 +18,7 @@ from schemas.orders import AccountResumed, ExecutionEvent, FlowObserved, OwnerSt
 from streams.agents.executor.config import AccountConfig, ExecutorConfig
 from streams.agents.executor.control import ControlWatch, HaltFile
 from streams.agents.executor.inbox import WAITING_MAX, Inbox
+from streams.agents.executor.leasehold import Leasehold
 from streams.agents.executor.letters import event_id, event_output
 from streams.agents.executor.prices import PriceWatch
 from streams.agents.executor.spool import Spool
@@ -75,6 +76,7 @@ def near(tmp_path: Path) -> tuple[Surroundings, Broker, MemoryLeases, TestClock]
         prices=PriceWatch(log, tickers, clock, [("sim", "BTC/USDT")], 60_000),
         halt_file=HaltFile(tmp_path),
         leases=leases,
+        leasehold=Leasehold(leases, clock, config(tmp_path)),
         clock=clock,
         verifier=AnyAuthor(),
         spool=Spool(tmp_path),
@@ -144,9 +146,40 @@ def test_given_a_renewal_or_another_owner_then_the_wait_starts_anew() -> None:
     watch = Watch(5000)
     watch.free(Lease("r", "other", 3, 5000), 0)
     assert not watch.free(Lease("r", "other", 3, 4900), 1000)
-    assert not watch.free(Lease("r", "other", 3, -10), 5100)
-    assert watch.free(Lease("r", "other", 3, -10), 6000)
+    assert not watch.free(Lease("r", "other", 3, 800), 5100)
+    assert watch.free(Lease("r", "other", 3, -100), 6000)
     assert not watch.free(Lease("r", "third", 4, -10), 6000)
+
+
+def test_2_1_given_a_question_without_answer_then_the_wait_goes_on_where_it_stood() -> None:
+    """Only answered time counts: what lies around a lost answer is waited again, the rest is not."""
+    watch = Watch(5000)
+    for boot_ms in (0, 1000, 2000):
+        assert not watch.free(Lease("r", "other", 3, 4000 - boot_ms), boot_ms)
+    watch.unanswered()
+    assert not watch.free(Lease("r", "other", 3, 500), 3500)
+    assert not watch.free(Lease("r", "other", 3, -2400), 6400)
+    assert watch.free(Lease("r", "other", 3, -2500), 6500)
+
+
+def test_2_1_given_a_database_that_was_away_then_a_healthy_owner_has_its_time_to_renew() -> None:
+    watch = Watch(5000)
+    assert not watch.free(Lease("r", "other", 3, 4500), 0)
+    assert not watch.free(Lease("r", "other", 3, 4000), 500)
+    for _ in range(60):
+        watch.unanswered()
+    assert not watch.free(Lease("r", "other", 3, -25_500), 30_000), "expired long ago, by an outage"
+    assert not watch.free(Lease("r", "other", 3, -29_900), 34_400)
+    assert not watch.free(Lease("r", "other", 3, 4900), 34_500), "its owner lives"
+    assert not watch.free(Lease("r", "other", 3, 0), 39_400)
+
+
+def test_2_1_given_slow_answers_then_none_of_them_is_taken_for_a_renewal() -> None:
+    watch = Watch(5000)
+    assert not watch.free(Lease("r", "other", 3, 4900), 100)
+    assert not watch.free(Lease("r", "other", 3, 3900), 2900, took_ms=2000)  # read at 1100, answered late
+    assert not watch.free(Lease("r", "other", 3, 1000), 4000)
+    assert watch.free(Lease("r", "other", 3, -100), 5100)
 
 
 async def test_given_followers_of_one_partition_then_each_sees_its_records_once_and_in_order() -> None:
@@ -172,6 +205,27 @@ async def test_given_followers_of_one_partition_then_each_sees_its_records_once_
         await until(lambda: seen["b"][-1] == 5)
     assert seen["a"] == [2, 3, 4]
     assert tail.next_offset("b") == 6
+
+
+async def test_2_1_given_followers_that_come_one_after_the_other_then_those_that_are_there_read_on() -> None:
+    """A hundred accounts are taken over within a second: an assignment for each would keep all of them from reading."""
+    broker, seen = Broker(), dict.fromkeys(map(str, range(50)), 0)
+    reader = MemoryReader(broker)
+    tail = Tail(reader, "t")
+
+    def taker(name: str) -> Any:
+        async def take(record: Record) -> None:
+            seen[name] += 1
+
+        return take
+
+    async with running(tail.run()):
+        for number, name in enumerate(seen):
+            broker.append(Output("t", b"", b"", partition=0))
+            tail.follow(name, 0, number, taker(name), lambda error: None)
+            await until(lambda read=number + 1: seen["0"] == read)
+        await until(lambda: all(seen[str(number)] == 50 - number for number in range(50)))
+    assert reader.assignments <= 3
 
 
 async def test_given_a_position_that_is_gone_then_only_that_follower_is_told() -> None:
