@@ -16,7 +16,7 @@ from streams.local.supervisor import RoleState
 from streams.topics import ORDERS_EVENTS
 from tests.crash.flow.doors import Doors
 from tests.crash.flow.faults import SERVERS, Fault, Kind
-from tests.crash.flow.witness import SPOKEN, Place, Witness
+from tests.crash.flow.witness import SPOKEN, Attempt, Place, Witness
 
 PAUSE_S = 8.0
 """Beyond lease (5 s), window (2 s) and session (6 s)."""
@@ -171,8 +171,14 @@ class Rounds:
             arm(directory, fault.point, Happening.KILL if fault.kind is Kind.KILL else Happening.STOP)
             self._wait(lambda: reached(directory), f"{worker} never reaches {fault.point}")
             return fault.point.value, len(self._seen.open_intents())
-        self._wait(lambda: bool(self._seen.open_intents()), f"no request was out before {worker} could be hit")
-        return "open intent", len(self._seen.open_intents())
+        out: list[Attempt] = []  # looked at once: a moment later its reply may be there
+
+        def is_out() -> bool:
+            out[:] = self._seen.open_intents()
+            return bool(out)
+
+        self._wait(is_out, f"no request was out before {worker} could be hit")
+        return "open intent", len(out)
 
     # The fault
 
