@@ -143,10 +143,10 @@ async def announce(near: Ground, account: str, claimed: Claim, past: Past) -> Pa
     lease row that is lost twice gives an epoch twice, and then neither may own under it."""
     event = OwnerStarted(account=account, epoch=claimed.epoch, at_ms=near.clock.wall_ms(), owner=near.config.owner)
     ce_id, output = event_output(event)
-    offset = await near.log.append(output)
+    await near.log.append(output)
     near.points.reach(Point.OWNER_STARTED)
     partition = partition_of(account.encode(), await near.log.partitions(ORDERS_EVENTS))
-    end = offset + 1 if offset >= 0 else await near.log.end_offset(ORDERS_EVENTS, partition)
+    end = await near.log.end_offset(ORDERS_EVENTS, partition)
     records = await near.log.read(ORDERS_EVENTS, partition, past.next_offset, end)
     own = next((record for record in records if record.header("ce_id") == ce_id.encode()), None)
     if own is None:
