@@ -190,6 +190,11 @@ class Hand:
         """How often this process found that it lost the account."""
         return (self.directory / "log").read_text().count("is lost: ")
 
+    @property
+    def owns(self) -> bool:
+        """Whether this process takes itself for the owner."""
+        return (self.directory / "log").read_text().count("is owned under epoch") > self.losses
+
     def turn_clocks(self, wall: int = 0, boot: int = 0) -> None:
         """What the process's clocks show from now on, against the machine's."""
         fresh = self.directory / "clock.new"

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.timeout(1800 if LONG else 400)
 
 AT_ONCE = 3 if LONG else 5
 ROUNDS = 3 if LONG else 1
-TRIES = 5
+TRIES = 12
 
 
 def lane_of(park: Park, hole: Hole, *, whole: bool) -> Lane:

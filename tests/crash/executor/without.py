@@ -23,7 +23,7 @@ from tests.stack.executor.process import Fitting
 
 FOR_EVER = 10**12
 LONG_WINDOW_MS = 60_000
-RENEWAL_PATIENCE_S = 0.1
+RENEWAL_PATIENCE_S = 0.25
 
 
 class Part(StrEnum):
