@@ -145,7 +145,8 @@ def release(turn: Turn, order: Order) -> None:
         window_ms=intent.window_ms,
     )
     turn.tend(order.command_id, cleared=True)
-    return turn.ask(SendOrder(order.command_id, intent.attempt, request, send_before(turn, intent)))
+    deadline_boot_ms = min(send_before(turn, intent), gate.outdated_at(command, now))
+    return turn.ask(SendOrder(order.command_id, intent.attempt, request, deadline_boot_ms))
 
 
 def too_old(turn: Turn, intent: Intent) -> str | None:

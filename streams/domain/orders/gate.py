@@ -83,6 +83,12 @@ def outdated(command: PlaceOrder, state: State, now: Now) -> str | None:
     return None
 
 
+def outdated_at(command: PlaceOrder, now: Now) -> int:
+    """The boot time from which on a command is too old to act on, by the wall clock as it stands."""
+    fresh_until_ms = min(command.admit_by_ms, command.expires_at_ms, command.oldest_received_at_ms + command.input_age_ms_max)
+    return now.boot_ms + fresh_until_ms - now.wall_ms + 1
+
+
 def over_limit(command: PlaceOrder, state: State, now: Now) -> str | None:
     """The limit this order would break beside everything that is filled or may still be, or None."""
     authority = state.authority

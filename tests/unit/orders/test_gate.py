@@ -191,6 +191,25 @@ def test_given_late_fills_of_several_orders_then_each_finds_its_own() -> None:
     assert [(e.command_id, e.trade_id) for e in table.events if e.TYPE == "orders.filled"] == [(second, "5"), (first, "6")]
 
 
+@pytest.mark.parametrize(
+    ("changes", "left_ms"),
+    [
+        ({"admit_by_ms": WALL_MS + 300}, 301),
+        ({"expires_at_ms": WALL_MS + 200}, 201),
+        ({"oldest_received_at_ms": WALL_MS - 900, "input_age_ms_max": 1000}, 101),
+        ({}, 500),
+    ],
+)
+def test_2_1_given_a_command_that_is_soon_too_old_then_its_request_must_leave_before(
+    changes: dict[str, int], left_ms: int
+) -> None:
+    """I8: the last look before the bytes comes after the connection, which may take its time. Found by the simulation."""
+    table = desk()
+    table.read_back(table.command(place(**changes)))
+    (sent,) = table.asked(SendOrder)
+    assert sent.deadline_boot_ms == BOOT_MS + left_ms
+
+
 def test_i16_given_an_intent_beside_an_order_that_became_unknown_then_it_is_not_sent() -> None:
     """Both were intended while nothing was in doubt; the second must not leave once the first is."""
     table = desk()
