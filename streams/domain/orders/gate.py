@@ -76,7 +76,7 @@ def outdated(command: PlaceOrder, state: State, now: Now) -> str | None:
     """Why a command is too old to act on, or None."""
     if now.wall_ms > command.admit_by_ms or now.wall_ms > command.expires_at_ms:
         return "too_late"
-    if now.wall_ms - command.oldest_received_at_ms > command.input_age_ms_max:
+    if now.wall_ms > _fresh_until(command):
         return "inputs_too_old"
     if state.authority is not None and command.decided_at_ms < state.authority.voided_before_ms:
         return "voided"
@@ -85,8 +85,13 @@ def outdated(command: PlaceOrder, state: State, now: Now) -> str | None:
 
 def outdated_at(command: PlaceOrder, now: Now) -> int:
     """The boot time from which on a command is too old to act on, by the wall clock as it stands."""
-    fresh_until_ms = min(command.admit_by_ms, command.expires_at_ms, command.oldest_received_at_ms + command.input_age_ms_max)
-    return now.boot_ms + fresh_until_ms - now.wall_ms + 1
+    until_ms = min(command.admit_by_ms, command.expires_at_ms, _fresh_until(command))
+    return now.boot_ms + until_ms - now.wall_ms + 1
+
+
+def _fresh_until(command: PlaceOrder) -> int:
+    """Until when (UTC ms) the inputs of a decision are young enough."""
+    return command.oldest_received_at_ms + command.input_age_ms_max
 
 
 def over_limit(command: PlaceOrder, state: State, now: Now) -> str | None:
