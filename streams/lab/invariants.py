@@ -33,9 +33,10 @@ from schemas.orders import (
     OwnerStarted,
     PlaceOrder,
 )
+from streams.domain.orders.state import Rules
 
-CONNECT_MS = 50
-"""So long after the protocol's own check the bytes may leave."""
+STEP_MS = Rules(account="", venue="", dialect="").wall_step_ms_max
+"""By so much the wall clock may step before its deadlines count as unproven."""
 
 _ENDS = (OrderRejected, OrderClosed, CommandExpiredUnsent, CancelEnded)
 _SETTLED = (OrderAbsent, OrderUnsent)
@@ -320,12 +321,9 @@ class Account:
 
 def may_open(order: PlaceOrder, wall_ms: int, market_seen_ms: int, stopped: str | None, voided_before_ms: int) -> None:
     """The bytes of an order are about to leave: only on fresh inputs and a market that was seen, and when nobody said no."""
-    fresh = (
-        wall_ms <= order.admit_by_ms + CONNECT_MS
-        and wall_ms - order.oldest_received_at_ms <= order.input_age_ms_max + CONNECT_MS
-    )
+    fresh = wall_ms <= order.admit_by_ms + STEP_MS and wall_ms - order.oldest_received_at_ms <= order.input_age_ms_max + STEP_MS
     _require(fresh, "I8", "an order is sent after its admission or on inputs that are too old")
-    seen = wall_ms - market_seen_ms <= order.input_age_ms_max + CONNECT_MS
+    seen = wall_ms - market_seen_ms <= order.input_age_ms_max + STEP_MS
     _require(seen, "I8", "an order is sent although its market was not seen for too long")
     _require(stopped is None, "I16", f"an order is sent although it is stopped: {stopped}")
     _require(order.decided_at_ms >= voided_before_ms, "I16", "an order is sent that a resume voided")

@@ -4,6 +4,7 @@ Plain decisions without waiting, so that the simulation in virtual time performs
 """
 
 from schemas.orders import CancelIntended, OrderIntended, OwnerStarted
+from streams.domain.orders import gate
 from streams.domain.orders.state import State
 from streams.domain.orders.stimuli import Now
 
@@ -52,3 +53,5 @@ def last_look_at_cancel(state: State | None, now: Now, deadline_boot_ms: int) ->
     """The same for a cancel: it passes while the lease is held, whatever was halted."""
     if state is None or not state.owner or now.boot_ms >= deadline_boot_ms:
         raise LostError("deadline_passed")
+    if gate.lease_deadline(state, now) is None:
+        raise LostError("lease_unproven")

@@ -84,8 +84,11 @@ def outdated(command: PlaceOrder, state: State, now: Now) -> str | None:
 
 
 def outdated_at(command: PlaceOrder, now: Now) -> int:
-    """The boot time from which on a command is too old to act on, by the wall clock as it stands."""
+    """The boot time from which on a command, or the quote that carries it, is too old to act on, by the wall clock as it
+    stands."""
     until_ms = min(command.admit_by_ms, command.expires_at_ms, _fresh_until(command))
+    if (price := now.prices.get(command.symbol)) is not None:
+        until_ms = min(until_ms, price.received_at_ms + command.input_age_ms_max)
     return now.boot_ms + until_ms - now.wall_ms + 1
 
 

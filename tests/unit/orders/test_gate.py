@@ -14,7 +14,7 @@ from streams.domain.orders.outcome import Failure, Standing, VenueReply
 from streams.domain.orders.state import State
 from streams.domain.orders.stimuli import AuthorityRead, LookUp, SendCancel, SendOrder, TakenOver, VenueTimeRead
 from streams.domain.orders.turn import Turn
-from tests.unit.orders.desk import BOOT_MS, RULES, WALL_MS, Desk, authority, cancel, desk, place, trade, view
+from tests.unit.orders.desk import BOOT_MS, RULES, WALL_MS, Desk, authority, cancel, desk, market, place, trade, view
 from tests.unit.orders.test_opening import show
 
 
@@ -208,6 +208,14 @@ def test_2_1_given_a_command_that_is_soon_too_old_then_its_request_must_leave_be
     table.read_back(table.command(place(**changes)))
     (sent,) = table.asked(SendOrder)
     assert sent.deadline_boot_ms == BOOT_MS + left_ms
+
+
+def test_2_1_given_a_quote_that_is_soon_too_old_then_the_request_must_leave_before() -> None:
+    table = desk()
+    table.prices = market(WALL_MS - 900)
+    table.read_back(table.command(place(input_age_ms_max=1000)))
+    (sent,) = table.asked(SendOrder)
+    assert sent.deadline_boot_ms == BOOT_MS + 101
 
 
 def test_i16_given_an_intent_beside_an_order_that_became_unknown_then_it_is_not_sent() -> None:
