@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 from schemas.ledger import EntryKind, Flag, LedgerEntry, OrderState
 from schemas.orders import (
     AccountHalted,
+    CancelIntended,
     CommandEvent,
     CommandExpiredUnsent,
     CommandNotAdmitted,
+    ExecutionEvent,
     OrderAbsent,
     OrderClosed,
     OrderFound,
@@ -61,6 +63,7 @@ class Witness:
         self.owners: dict[str, Tenure | None] = dict.fromkeys(world.plan.accounts)
         self._books = Books()
         self._left: dict[str, Left] = {}
+        self._kept: set[tuple[str, int, int]] = set()
         self._started: dict[str, dict[int, int]] = {account: {} for account in world.plan.accounts}
 
     # The log
@@ -174,10 +177,15 @@ class Witness:
         if self._world.engine.now_ms < tenure.paused_until_ms:
             raise Violation("I9", "an order is intended although the venue asked for a pause")
 
+    def kept(self, event: ExecutionEvent) -> None:
+        """An event is on the machine's disk under the HALT file; a cancel intended by it need not wait for the log."""
+        if isinstance(event, CancelIntended):
+            self._kept.add((event.command_id, event.attempt, event.epoch))
+
     def permitted(self, tenure: "Tenure", effect: SendOrder | SendCancel) -> None:
         """The last look let a request pass: was that right?"""
         request = effect.request
-        if isinstance(effect, SendOrder) or tenure.process.machine.halt_file is None:
+        if (effect.command_id, effect.attempt, tenure.claimed.epoch) not in self._kept:
             checks = self.checks[tenure.seat.account.account]
             checks.released(effect.command_id, effect.attempt, request.client_order_id, request.timestamp_ms)
         self._lease_holds(tenure, request)

@@ -203,6 +203,7 @@ class Tenure:
             self.world.seen["kept on this machine under the HALT file"] += 1
             _, written.output = event_output(event)
             process.keep(Kept(ce_id, event.account, event.epoch, self._events_next, written.output))
+            self.world.witness.kept(event)
         self.seat.producer.append(written, lambda _, error: self._acked(event, ce_id, keep, error))
         if intends:
             process.reach(Point.INTENT_APPENDED)
