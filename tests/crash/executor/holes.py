@@ -143,7 +143,7 @@ HOLES = (
         Part.TIMESTAMP,
         "asleep before the request, wakes with BOOTTIME that stood still",
         asleep(Point.BEFORE_REQUEST, boot=STOOD_STILL, deaf=True),
-        (Part.READ_BACK,),
+        (Part.READ_BACK, Part.WALL_STEP),
         PATIENT,
     ),
     Hole(Part.WINDOW, "asleep between the last check and the bytes", asleep(Point.AFTER_CHECK)),
