@@ -5,7 +5,6 @@ run beside it and come back as inputs. Whatever fails here ends the tenure; the 
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Coroutine
@@ -34,8 +33,9 @@ from streams.agents.executor.listening import Ear
 from streams.agents.executor.spool import Kept
 from streams.agents.executor.surroundings import Surroundings
 from streams.agents.executor.takeover import Past
-from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
+from streams.agents.executor.watching import VenueWatch
 from streams.domain.orders.authority import for_account
+from streams.domain.orders.books import Books
 from streams.domain.orders.budget import bucket, salt_of
 from streams.domain.orders.checkpoint import checkpoint
 from streams.domain.orders.outcome import VenueReply
@@ -58,14 +58,11 @@ from streams.domain.orders.stimuli import (
     ReadVenueTime,
     Remark,
     Replied,
-    RightsRead,
     SendCancel,
     SendOrder,
-    SnapshotRead,
     Superseded,
     TakenOver,
     Ticked,
-    VenueTimeRead,
 )
 from streams.ports import LeaseUnreachableError, ListeningVenue, Point, PositionLostError, Record, UntrustedError
 from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
@@ -73,8 +70,6 @@ from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
 log = logging.getLogger("trimtab.executor")
 
 WAIT_S_MAX = 1.0
-AGAIN_S = 2.0
-_VENUE_ERRORS = (UnreachableError, UnknownOutcomeError, RefusedError)
 
 
 class Tenure:
@@ -92,10 +87,10 @@ class Tenure:
         self._requests = 0
         self._strangers = Few()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._watch = VenueWatch(near, account, venue, inbox)
         self._ear = Ear(account.account, venue, near.clock, inbox, near.config.stream_silence_ms)
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._checkpoint_due = True
-        self._account_due = asyncio.Event()
         self._stopping = False
 
     def renewed(self, asked_wall_ms: int, asked_boot_ms: int) -> None:
@@ -130,8 +125,10 @@ class Tenure:
         self.authority_changed()
         self._inbox.put(TakenOver)
         await self._follow(past)
-        for loop in (self._watch_time, self._watch_rights, self._take_snapshots, self._call_checkpoints, self._ear.listen):
+        watch = self._watch
+        for loop in (watch.time, watch.rights, self._call_checkpoints, self._ear.listen):
             self._spawn(loop())
+        self._spawn(watch.totals(self._books))
         try:
             await self._step_for_ever()
         finally:
@@ -146,9 +143,7 @@ class Tenure:
 
     async def _step_for_ever(self) -> None:
         while not self._failure.done():
-            while (item := self._inbox.take()) is not None:
-                kind, fields = item
-                self._step(kind(now=self._now(), **fields))
+            self._take_all()
             assert self._state is not None
             if not self._state.owner:
                 raise LostError("a higher epoch stands in the log or in the lease row")
@@ -166,6 +161,15 @@ class Tenure:
                 wait_s = min(wait_s, (wake_boot_ms - self._near.clock.boot_ms()) / 1000)
             await self._inbox.wait(wait_s)
         return self._failure.result()
+
+    def _take_all(self) -> None:
+        while (item := self._inbox.take()) is not None:
+            kind, fields = item
+            self._step(kind(now=self._now(), **fields))
+
+    def _books(self) -> Books:
+        assert self._state is not None
+        return self._state.books
 
     def _now(self) -> Now:
         clock, account = self._near.clock, self._account
@@ -198,9 +202,9 @@ class Tenure:
             case LookUp():
                 self._spawn(self._look(effect))
             case ReadVenueTime():
-                self._spawn(self._read_time())
+                self._spawn(self._watch.read_time())
             case ReadAccount():
-                self._account_due.set()
+                self._watch.look_soon()
             case Remark():
                 log.warning("account %s: %s: %s", self._account.account, effect.kind, effect.detail)
 
@@ -245,11 +249,13 @@ class Tenure:
             self._near.spool.acknowledged(self._account.account, epoch, ce_id)
 
     def _write_checkpoint(self) -> None:
-        assert self._state is not None
         self._near.points.reach(Point.BEFORE_CHECKPOINT)
+        self._spawn(self._point(self._publish_checkpoint()))
+
+    def _publish_checkpoint(self) -> "asyncio.Future[int]":
+        assert self._state is not None
         next_offset = self._near.events.next_offset(self._account.account)
-        message = checkpoint(self._state.books, self._near.config.owner, self._near.clock.wall_ms(), next_offset)
-        self._spawn(self._point(self._publish(message)))
+        return self._publish(checkpoint(self._state.books, self._near.config.owner, self._near.clock.wall_ms(), next_offset))
 
     async def _point(self, ack: "asyncio.Future[int]") -> None:
         offset = await ack
@@ -269,15 +275,10 @@ class Tenure:
         deadline = time.monotonic() + self._near.config.stop_within_ms / 1000
         while self._requests and time.monotonic() < deadline:
             await self._inbox.wait(0.05)
-            while (item := self._inbox.take()) is not None:
-                kind, fields = item
-                self._step(kind(now=self._now(), **fields))
-        assert self._state is not None
-        next_offset = self._near.events.next_offset(self._account.account)
-        message = checkpoint(self._state.books, self._near.config.owner, self._near.clock.wall_ms(), next_offset)
+            self._take_all()
         try:
             async with asyncio.timeout(self._near.config.stop_within_ms / 1000):
-                await self._point(self._publish(message))
+                await self._point(self._publish_checkpoint())
         except TimeoutError:
             log.warning("account %s: the last checkpoint is not acknowledged", self._account.account)
 
@@ -372,61 +373,6 @@ class Tenure:
     async def _look(self, wanted: LookUp) -> None:
         found = await looking.look(self._venue, wanted)
         self._inbox.put(Looked, command_id=wanted.command_id, attempt=wanted.attempt, look=found)
-
-    async def _watch_time(self) -> None:
-        every_s = self._near.config.time_every_ms / 1000
-        while True:
-            known = await self._read_time()
-            if known:
-                await self._venue.warm(self._near.config.connections_warm)
-            await asyncio.sleep(every_s if known else 0.5)
-
-    async def _read_time(self) -> bool:
-        asked_boot_ms = self._near.clock.boot_ms()
-        try:
-            venue_time_ms = await self._venue.time_ms()
-        except _VENUE_ERRORS as error:
-            log.info("account %s: the venue's time is not known: %s", self._account.account, error)
-            return False
-        answered_boot_ms = self._near.clock.boot_ms()
-        self._venue.synchronize(venue_time_ms, answered_boot_ms)
-        self._inbox.put(
-            VenueTimeRead, venue_time_ms=venue_time_ms, asked_boot_ms=asked_boot_ms, answered_boot_ms=answered_boot_ms
-        )
-        return True
-
-    async def _watch_rights(self) -> None:
-        """Read again what the key may do. Refused once it may have met a limiter; refused twice in a row, it is refused."""
-        every_s, refusals = self._near.config.rights_every_ms / 1000, 0
-        while True:
-            await asyncio.sleep(min(every_s, AGAIN_S) if refusals == 1 else every_s)
-            try:
-                rights = await self._venue.rights()
-            except RefusedError as error:
-                refusals += 1
-                log.warning("account %s: the venue does not say what its key may do: %s", self._account.account, error)
-                if refusals > 1:
-                    self._inbox.put(RightsRead, read=False, trade=False, withdraw=False, refused=True)
-            except (UnreachableError, UnknownOutcomeError) as error:
-                log.info("account %s: what its key may do is not known: %s", self._account.account, error)
-            else:
-                refusals = 0
-                self._inbox.put(RightsRead, read=rights.read, trade=rights.trade, withdraw=rights.withdraw)
-
-    async def _take_snapshots(self) -> None:
-        config = self._near.config
-        rounds = looking.Rounds(self._venue, self._account.symbols, config.opening_gap_ms, config.reconcile_every_ms)
-        while True:
-            assert self._state is not None
-            async with self._near.comparing:
-                asked_boot_ms = self._near.clock.boot_ms()
-                taken, pause_ms = await rounds.next(self._state.books)
-            if taken is not None:
-                self._inbox.put(SnapshotRead, snapshot=taken, asked_boot_ms=asked_boot_ms)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_ms / 1000):
-                    await self._account_due.wait()
-            self._account_due.clear()
 
     async def _call_checkpoints(self) -> None:
         while True:
