@@ -201,6 +201,28 @@ def check_scope(scope: str) -> None:
         raise RefusedError(f"{scope!r} is not a scope; use all, portfolio:NAME, account:NAME or venue:NAME")
 
 
+def check_concerned(checked: Settings, scope: str) -> None:
+    """Raises RefusedError for a scope that concerns nobody: it would stop nothing, and say that it did. A settings file without
+    any account cannot tell."""
+    check_scope(scope)
+    if scope != "all" and checked.accounts:
+        accounts_within(checked, scope)
+
+
+def accounts_within(checked: Settings, scope: str) -> list[str]:
+    """The accounts of the settings that a scope concerns. Raises RefusedError when there is none."""
+    kind, _, name = scope.partition(":")
+    portfolio = checked.portfolios[name].accounts if kind == "portfolio" and name in checked.portfolios else ()
+    found = [
+        account
+        for account, chosen in sorted(checked.accounts.items())
+        if scope in ("all", f"account:{account}", f"venue:{chosen.venue}") or account in portfolio
+    ]
+    if not found:
+        raise RefusedError(f"{scope}: no account of {settings.settings_path()} is concerned; correct it, or say all")
+    return found
+
+
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 

@@ -96,7 +96,7 @@ def order_table(rows: Sequence[views.OrderView]) -> Table:
             output.clock(row.first_at),
             row.portfolio,
             row.account,
-            row.side or "cancel",
+            row.side or ("cancel" if row.target_command_id else ""),
             row.symbol,
             output.amount(row.quantity_base),
             output.amount(row.filled_base),

@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 
 from schemas.values import plain
-from streams import settings
 from streams.agents.executor.config import LEASE_TTL_MS, WINDOW_MS
 from streams.app import trading_venue
+from streams.cli.control import accounts_within
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.domain.orders.opening import OUR_CLIENT_ID
 from streams.domain.orders.outcome import OrderView
@@ -33,7 +33,7 @@ def in_words(order: OrderView) -> str:
 
 async def standing(checked: Settings, scope: str) -> Standing:
     """What stands now within the scope."""
-    names = accounts(checked, scope)
+    names = accounts_within(checked, scope)
     return dict(zip(names, await asyncio.gather(*(_standing(checked, name) for name in names)), strict=True))
 
 
@@ -58,20 +58,6 @@ async def cancel(checked: Settings, orders: Mapping[str, Sequence[OrderView]]) -
         finally:
             await venue.close()
     return done
-
-
-def accounts(checked: Settings, scope: str) -> list[str]:
-    """The accounts of the settings that a scope concerns. Raises RefusedError when there is none."""
-    kind, _, name = scope.partition(":")
-    portfolio = checked.portfolios[name].accounts if kind == "portfolio" and name in checked.portfolios else ()
-    found = [
-        account
-        for account, chosen in sorted(checked.accounts.items())
-        if scope in ("all", f"account:{account}", f"venue:{chosen.venue}") or account in portfolio
-    ]
-    if not found:
-        raise RefusedError(f"{scope}: no account of {settings.settings_path()} is concerned; correct it, or say all")
-    return found
 
 
 async def _open(checked: Settings, account: str) -> TradingVenue:

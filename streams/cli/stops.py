@@ -15,7 +15,7 @@ from schemas.control import CancelRequested, StopKind, TradingResumed, TradingSt
 from schemas.ledger import OrderState
 from streams import settings
 from streams.agents.executor.control import HALT_FILE
-from streams.cli.control import ControlTopic, check_scope, spoken, write_control
+from streams.cli.control import ControlTopic, accounts_within, check_concerned, check_scope, spoken, write_control
 from streams.cli.inspect import query
 from streams.domain.errors import RefusedError
 from streams.domain.orders.lifecycle import TERMINAL
@@ -37,7 +37,7 @@ def halt(scope: str, why: str, offline: bool) -> None:
     still stands at the venues: `trimtab cancel --all --offline` takes that off the book.
     """
     checked = settings.load()
-    check_scope(scope)
+    check_concerned(checked, scope)
     if offline:
         return _halt_offline(checked, scope, why)
     return _stop(checked, scope, why, StopKind.HALT)
@@ -49,7 +49,7 @@ def halt(scope: str, why: str, offline: bool) -> None:
 def freeze(scope: str, why: str) -> None:
     """Stop new orders within SCOPE (all, portfolio:NAME, account:NAME, venue:NAME); open ones stay on the book."""
     checked = settings.load()
-    check_scope(scope)
+    check_concerned(checked, scope)
     _stop(checked, scope, why, StopKind.FREEZE)
 
 
@@ -67,7 +67,7 @@ def cancel(order: str | None, everything: bool, scope: str, offline: bool, yes: 
     carry ids of ours are canceled, with the trading keys of the settings; do so under the HALT file.
     """
     checked = settings.load()
-    check_scope(scope)
+    check_concerned(checked, scope)
     if (order is not None) is everything:
         raise RefusedError("name one order, or say --all; `trimtab orders` shows them")
     if offline:
@@ -106,7 +106,7 @@ def _stop(checked: Settings, scope: str, why: str, kind: StopKind) -> None:
 def _halt_offline(checked: Settings, scope: str, why: str) -> None:
     from streams.cli import offline
 
-    offline.accounts(checked, scope)
+    accounts_within(checked, scope)
     path = checked.state_dir / HALT_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{scope} {why or 'operator'}\n")

@@ -15,6 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         (("halt", "planet:earth"), "'planet:earth' is not a scope; use all, portfolio:NAME, account:NAME or venue:NAME"),
         (("freeze", "alpha"), "'alpha' is not a scope"),
+        (("halt", "portfolio:nobody"), "portfolio:nobody: no account of"),
+        (("freeze", "venue:nowhere"), "venue:nowhere: no account of"),
+        (("cancel", "--all", "--scope", "account:nobody"), "account:nobody: no account of"),
         (("cancel",), "name one order, or say --all"),
         (("cancel", "abc", "--all"), "name one order, or say --all"),
         (("cancel", "--all", "--scope", "alpha"), "'alpha' is not a scope"),
