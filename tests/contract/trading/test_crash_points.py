@@ -5,6 +5,7 @@ What is under way then is an order in one matrix, and the cancel of a standing o
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
@@ -48,7 +49,7 @@ CANCEL_OUTCOMES: dict[str, tuple[list[dict[str, Any]], ClosedAs]] = {
 }
 
 
-class Story:
+class Story(ABC):
     """One command, one death, one venue. `end` is the command's last event, `taken` how many orders the venue has then."""
 
     command: str
@@ -66,9 +67,9 @@ class Story:
     def journal(self, kind: str) -> list[dict[str, Any]]:
         return [entry.body for entry in self.server.venue.market.journal.since(1) if entry.kind == kind]
 
+    @abstractmethod
     async def begin(self) -> None:
         """What lies before the command, and the command."""
-        raise NotImplementedError
 
     def over(self) -> bool:
         return (self.house.story(self.command) or [""])[-1] == self.end
