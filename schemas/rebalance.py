@@ -38,6 +38,7 @@ class Reason(StrEnum):
     NO_VALUE = "no_value"
     VENUE_CLOSED = "venue_closed"
     UNKNOWN_ORDER = "unknown_order"
+    UNANSWERED = "unanswered"
     IN_WORK = "in_work"
     LIMIT = "limit"
     BELOW_MINIMUM = "below_minimum"

@@ -336,7 +336,7 @@ FIELDS: dict[str, dict[str, object]] = {
         "time_total_ms": 60_000,
         "time_in_band_ms": 59_000,
     },
-    "rebalance.portfolio-halted": _signal | {"halt_id": HALT, "cause": "COMMAND_UNANSWERED", "detail": f"command {ID}"},
+    "rebalance.portfolio-halted": _signal | {"halt_id": HALT, "cause": "UNKNOWN_TOO_LONG", "detail": f"command {ID}"},
     "rebalance.portfolio-resumed": _signal | {"halt_ids": [HALT]},
     "rebalance.quarantined": _signal | {"cause": "InvariantError", "detail": "a fill of an unknown order"},
     "venue.latency": {"venue": "sim", "probe_ms": 12, "clock_offset_ms": -3, "budget_left": 5900, "observed_at_ms": T},

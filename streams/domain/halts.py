@@ -20,7 +20,6 @@ PERMISSION_CHANGE = "permission_change"
 CLOCK_OFFSET = "clock_offset"
 
 # The portfolio fold's, each of one portfolio.
-COMMAND_UNANSWERED = "COMMAND_UNANSWERED"
 UNKNOWN_TOO_LONG = "UNKNOWN_TOO_LONG"
 REJECTED_REPEATEDLY = "REJECTED_REPEATEDLY"
 FILL_UNPLACED = "FILL_UNPLACED"
@@ -75,9 +74,6 @@ EXECUTOR: dict[str, Cause] = {
 """By the executor, for the account, as `orders.account-halted`."""
 
 FOLD: dict[str, Cause] = {
-    COMMAND_UNANSWERED: Cause(
-        "a command has no ledger entry 30 s after its `admit_by`", "look why the executor or the ledger is behind"
-    ),
     UNKNOWN_TOO_LONG: Cause(
         "nobody knows for more than a minute whether the venue has an order", "`trimtab unknown resolve` looks for its proof"
     ),

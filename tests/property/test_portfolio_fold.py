@@ -14,7 +14,15 @@ from schemas.control import StopKind
 from schemas.envelope import Message
 from schemas.journal import JournalRecord
 from schemas.orders import CancelOrder, OrderCommand, PlaceOrder, Side
-from schemas.rebalance import PortfolioHalted, PortfolioQuarantined, RebalanceDecided, Signal, TransitionCause
+from schemas.rebalance import (
+    PortfolioHalted,
+    PortfolioQuarantined,
+    Reason,
+    RebalanceDecided,
+    RebalanceHeldBack,
+    Signal,
+    TransitionCause,
+)
 from schemas.venue import TradingStatus
 from streams.domain.ids import client_order_id
 from streams.domain.portfolio import snapshot
@@ -33,6 +41,7 @@ class Life:
         self.story = Story()
         self.open: list[PlaceOrder] = []
         self.unknown: list[PlaceOrder] = []
+        self.unanswered: list[PlaceOrder] = []
         self.halts: list[str] = []
         self.prices = dict(PRICES)
         self.begin()
@@ -69,7 +78,7 @@ class Life:
                 raise AssertionError(f"{message.portfolio}: {message.cause}: {message.detail}")
 
     def quiet(self) -> list[Message]:
-        return self.story.mark(self.moved(4), self.random.choice([50, 1_000, 1_000, 15_000]))
+        return self.story.mark(self.moved(4), self.random.choice([50, 1_000, 1_000, 15_000, 61_000]))
 
     def wander(self) -> list[Message]:
         return self.story.mark(self.moved(150), self.random.choice([50, 1_000]), fresh=self.random.random() < 0.9)
@@ -84,6 +93,8 @@ class Life:
     def work(self) -> list[Message]:
         if self.unknown and self.random.random() < 0.5:
             return self.settle(self.unknown.pop())
+        if self.unanswered and self.random.random() < 0.2:
+            return self.story.not_admitted(self.unanswered.pop())
         if not self.open:
             return self.quiet()
         order = self.open.pop(self.random.randrange(len(self.open)))
@@ -97,7 +108,8 @@ class Life:
         if end < 0.95:
             self.unknown.append(order)
             return self.story.unknown(order)
-        return []  # nobody ever answers
+        self.unanswered.append(order)
+        return []
 
     def settle(self, order: PlaceOrder) -> list[Message]:
         if self.random.random() < 0.5:
@@ -245,6 +257,7 @@ def test_the_lives_that_are_drawn_hold_what_they_are_about():
     assert kinds.keys() >= {"RebalanceDecided", "RebalanceHeldBack", "PortfolioObserved", "PortfolioResumed", "CancelOrder"}
     assert kinds["RebalanceDecided"] > 30
     assert kinds["PortfolioHalted"] > 0
+    assert Reason.UNANSWERED in {message.reason for message in said if isinstance(message, RebalanceHeldBack)}
     decided = [message for message in said if isinstance(message, RebalanceDecided)]
     assert TransitionCause.TARGETS in {message.transition.cause for message in decided if message.transition}
     assert any(view.reserved for message in decided for view in message.assets.values())

@@ -14,7 +14,7 @@ from schemas.envelope import Message
 from schemas.ledger import OrderState
 from schemas.rebalance import Reason
 from streams.domain.portfolio import evolve, limits, reasons, signals, transition
-from streams.domain.portfolio.gates import Closed, first_closed, is_priced, stale_from_ms, stopped_accounts
+from streams.domain.portfolio.gates import UNANSWERED_MS, Closed, first_closed, is_priced, stale_from_ms, stopped_accounts
 from streams.domain.portfolio.holding import fits, measured
 from streams.domain.portfolio.plan import make_plan, release
 from streams.domain.portfolio.screen import Watch, bounds
@@ -31,8 +31,6 @@ from streams.domain.portfolio.valuation import (
     unknown_orders,
 )
 
-UNANSWERED_MS = 30_000
-"""Every command gets a ledger entry; one without any this long after its `admit_by` is a hole somewhere."""
 UNKNOWN_MS_MAX = 60_000
 """An order's outcome may stay unknown for this long."""
 
@@ -89,10 +87,6 @@ def _alarmed(world: World, state: PortfolioState) -> list[Message]:
 
 def _alarms(world: World, state: PortfolioState) -> Iterable[Alarm]:
     yield from state.alarms
-    for command_id, command in sorted((state.orders | state.cancels).items()):
-        unheard = command.state is None and not command.voided
-        if unheard and world.time_ms > command.command.admit_by_ms + UNANSWERED_MS:
-            yield Alarm(reasons.COMMAND_UNANSWERED, f"command {command_id}")
     for order in unknown_orders(state):
         if world.time_ms > order.since_ms + UNKNOWN_MS_MAX:
             yield Alarm(reasons.UNKNOWN_TOO_LONG, f"command {order.command.command_id}")
@@ -168,12 +162,12 @@ def _at_work(world: World, state: PortfolioState) -> list[OpenOrder]:
 
 
 def _held_back(world: World, state: PortfolioState, why: Closed, sight: Sight) -> list[Message]:
-    """Says once for each change of the reason that a trigger is not acted on."""
+    """Says once for each change of the reason that a trigger is not acted on, or that a command has no answer."""
     assert state.policy is not None
     if why.reason in (Reason.DRIFT, Reason.WITHIN_BAND) or why.reason is state.held_back:
         return []
     exists = triggered(sight.fills, (sight.pending,), state.policy.threshold)
-    return [signals.held_back(world, state, why, sight)] if exists else []
+    return [signals.held_back(world, state, why, sight)] if exists or why.reason is Reason.UNANSWERED else []
 
 
 def _forget_voided(world: World, state: PortfolioState) -> PortfolioState:

@@ -14,6 +14,9 @@ from schemas.venue import TradingStatus
 from streams.domain.portfolio.state import Account, PortfolioState, World
 from streams.domain.portfolio.valuation import UNKNOWN_MAX, Sight, quote_keys, unknown_orders
 
+UNANSWERED_MS = 30_000
+"""Every command gets a ledger entry; one without any this long after its `admit_by` has met a lag or a hole somewhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class Closed:
@@ -31,6 +34,7 @@ def first_closed(world: World, state: PortfolioState, sight: Sight | None) -> Cl
         or _unpriced(world, state)
         or _unvalued(sight)
         or _no_way_out(world, state)
+        or _unanswered(world, state)
     )
 
 
@@ -132,6 +136,16 @@ def _no_way_out(world: World, state: PortfolioState) -> Closed | None:
         return Closed(Reason.VENUE_CLOSED, min(account.venue for account in state.accounts.values()))
     if len(unknown_orders(state)) > UNKNOWN_MAX:
         return Closed(Reason.UNKNOWN_ORDER, f"{len(unknown_orders(state))} orders")
+    return None
+
+
+def _unanswered(world: World, state: PortfolioState) -> Closed | None:
+    """A lag heals by itself when the answer comes, so this holds and does not halt: a fold that catches up decides at old
+    times, and the answers to that lie further on in its journal."""
+    for command_id, command in sorted((state.orders | state.cancels).items()):
+        unheard = command.state is None and not command.voided
+        if unheard and world.time_ms > command.command.admit_by_ms + UNANSWERED_MS:
+            return Closed(Reason.UNANSWERED, f"command {command_id}")
     return None
 
 

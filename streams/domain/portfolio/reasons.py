@@ -1,7 +1,6 @@
 """The wording of reasons, once: why a portfolio trades or does not, for signals, page and command line alike."""
 
 from schemas.rebalance import Reason
-from streams.domain.halts import COMMAND_UNANSWERED as COMMAND_UNANSWERED
 from streams.domain.halts import FILL_UNPLACED as FILL_UNPLACED
 from streams.domain.halts import FILLS_MISSING as FILLS_MISSING
 from streams.domain.halts import LOSS_DAY as LOSS_DAY
@@ -24,6 +23,7 @@ WORDS: dict[Reason, str] = {
     Reason.NO_VALUE: "net asset value is not above zero",
     Reason.VENUE_CLOSED: "no venue of the portfolio takes orders",
     Reason.UNKNOWN_ORDER: "an order's outcome is not known",
+    Reason.UNANSWERED: "a command has no answer in the books; if none comes, halt the portfolio and resume it, which voids it",
     Reason.IN_WORK: "a plan is in work",
     Reason.LIMIT: "a limit leaves no room",
     Reason.BELOW_MINIMUM: "every leg is below the venue's minimum",

@@ -66,7 +66,7 @@ def decided(
 
 
 def held_back(world: World, state: PortfolioState, closed: Closed, sight: Sight) -> RebalanceHeldBack:
-    """A trigger that is not acted on, and why."""
+    """A trigger that is not acted on, and why; or a command without an answer, triggered or not."""
     return RebalanceHeldBack(
         **_notice(world, state, "held-back"),
         reason=closed.reason,

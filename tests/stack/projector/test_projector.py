@@ -64,7 +64,7 @@ async def test_signals_are_kept_and_the_newest_observation_shows_the_present(rea
     await ready.project()
     assert ready.rows("SELECT kind, reason FROM ledger.signals ORDER BY at") == [
         ("decided", "drift"),
-        ("portfolio-halted", "COMMAND_UNANSWERED"),
+        ("portfolio-halted", "UNKNOWN_TOO_LONG"),
     ]
     state = ready.rows(
         "SELECT time_total_ms, assets -> 'BTC' ->> 'drift' FROM ledger.portfolio_state WHERE portfolio = 'alpha'"

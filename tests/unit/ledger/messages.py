@@ -94,7 +94,7 @@ def signals() -> list[Output]:
         signal(PortfolioObserved, 1, **observed, time_total_ms=1000, time_in_band_ms=900),
         signal(RebalanceDecided, 2, **decided),
         signal(PortfolioObserved, 3, **observed, time_total_ms=2000, time_in_band_ms=1900),
-        signal(PortfolioHalted, 4, halt_id=digest_id("halt"), cause="COMMAND_UNANSWERED", detail="a \0 in the text"),
+        signal(PortfolioHalted, 4, halt_id=digest_id("halt"), cause="UNKNOWN_TOO_LONG", detail="a \0 in the text"),
         signal(PortfolioObserved, 5, "beta", **observed, time_total_ms=5, time_in_band_ms=5),
     ]
 

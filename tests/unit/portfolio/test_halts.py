@@ -13,7 +13,7 @@ from schemas.rebalance import (
 )
 from streams.domain.ids import client_order_id, command_id
 from streams.domain.portfolio import reasons
-from tests.unit.portfolio.story import Story, at_rest, cancels, limits, only, orders, reason_now, sells
+from tests.unit.portfolio.story import Story, at_rest, cancels, limits, only, orders, sells
 
 BTC_UP = {"BTC/USDT": Decimal(51_500)}
 
@@ -50,31 +50,6 @@ def test_a_freeze_cancels_nothing_and_drops_the_buys_that_wait():
 
     assert not cancels(said)
     assert not story.portfolio().waiting
-
-
-def test_a_command_without_any_answer_halts_the_portfolio_30_s_after_its_admit_by():
-    story = in_work()
-    order = orders(story.said)[0]
-
-    assert not [m for m in story.mark(after_ms=40_000) if isinstance(m, PortfolioHalted)]
-    said = story.mark(after_ms=1)
-
-    halted = only(PortfolioHalted, said)
-    assert (halted.cause, halted.detail) == (reasons.COMMAND_UNANSWERED, f"command {order.command_id}")
-    assert [cancel.target_command_id for cancel in cancels(said)] == [order.command_id]
-    assert reason_now(story) is Reason.HALTED
-    assert not [m for m in story.mark() if isinstance(m, PortfolioHalted)]
-
-
-def test_a_cancel_without_any_answer_halts_as_well():
-    story = in_work()
-    order = orders(story.said)[0]
-    story.stop("all")
-    story.not_admitted(order)
-
-    said = [m for _ in range(45) for m in story.mark()]
-
-    assert only(PortfolioHalted, said).cause == reasons.COMMAND_UNANSWERED
 
 
 def test_an_order_unknown_for_a_minute_halts_until_an_operator_resumes():
