@@ -516,6 +516,19 @@ def only(kind: type[Kind], said: Iterable[Message]) -> Kind:
     return found[0]
 
 
+def two_accounts(main: dict[str, str], side: dict[str, str]) -> Story:
+    """A portfolio with targets 50/30/20 on two accounts of one venue, seen before the first price."""
+    story = Story()
+    accounts = {"alpha-main": "binance", "alpha-side": "binance"}
+    for event in (created(accounts=accounts), targets(), policy(), limits(order_notional_max=Decimal(1))):
+        story.control(event)
+    for symbol in PRICES:
+        story.rules(symbol)
+    for account, totals in (("alpha-main", main), ("alpha-side", side)):
+        story.opened(account, "alpha", {asset: Decimal(amount) for asset, amount in totals.items()})
+    return story
+
+
 def reason_now(story: Story, name: str = "alpha") -> Reason:
     """What the portfolio would say of itself at this instant; nothing changes."""
     return state_of(story, name).reason

@@ -23,6 +23,7 @@ from tests.unit.portfolio.story import (
     sells,
     state_of,
     targets,
+    two_accounts,
 )
 
 BTC_UP = {"BTC/USDT": Decimal(51_500)}
@@ -231,15 +232,9 @@ def test_a_drift_between_a_narrow_band_and_the_threshold_is_outside_and_not_trad
 
 
 def test_two_accounts_sell_where_the_asset_is_held_and_buy_where_the_money_is():
-    story = Story()
-    accounts = {"alpha-main": "binance", "alpha-side": "binance"}
-    for event in (created(accounts=accounts), targets(), policy(), limits()):
-        story.control(event)
-    for symbol in PRICES:
-        story.rules(symbol)
-    whole = on_target()
-    story.opened("alpha-main", "alpha", {"BTC": Decimal("0.005"), "ETH": whole["ETH"], "USDT": Decimal(1_000)})
-    story.opened("alpha-side", "alpha", {"BTC": whole["BTC"] - Decimal("0.005"), "USDT": Decimal(19_000)})
+    whole = {asset: str(amount) for asset, amount in on_target().items()}
+    rest = str(Decimal(whole["BTC"]) - Decimal("0.005"))
+    story = two_accounts({"BTC": "0.005", "ETH": whole["ETH"], "USDT": "1000"}, {"BTC": rest, "USDT": "19000"})
 
     said = story.mark(PRICES | {"BTC/USDT": Decimal(53_000)})
 

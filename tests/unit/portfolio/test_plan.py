@@ -15,14 +15,11 @@ from streams.domain.portfolio.threshold import triggered
 from streams.domain.portfolio.valuation import Valuation
 from tests.unit.portfolio.story import (
     PRICES,
-    Story,
-    created,
-    limits,
     only,
     orders,
-    policy,
     sells,
     targets,
+    two_accounts,
     venue_rules,
 )
 
@@ -151,19 +148,6 @@ def test_a_watch_ends_at_its_time_at_its_bounds_and_when_a_quote_is_crossed():
 )
 def test_nothing_is_proven_where_a_bound_would_be_a_guess(figures: list[tuple[Decimal, Decimal]]):
     assert bounds({"x:A/Q": d("10")}, figures, d("0.0042")) is None
-
-
-def two_accounts(main: dict[str, str], side: dict[str, str]) -> Story:
-    """A portfolio with targets 50/30/20 on two accounts of one venue, seen before the first price."""
-    story = Story()
-    accounts = {"alpha-main": "binance", "alpha-side": "binance"}
-    for event in (created(accounts=accounts), targets(), policy(), limits(order_notional_max=d("1"))):
-        story.control(event)
-    for symbol in PRICES:
-        story.rules(symbol)
-    story.opened("alpha-main", "alpha", {asset: d(amount) for asset, amount in main.items()})
-    story.opened("alpha-side", "alpha", {asset: d(amount) for asset, amount in side.items()})
-    return story
 
 
 def test_a_buy_goes_to_the_account_with_most_money_and_is_scaled_to_it():

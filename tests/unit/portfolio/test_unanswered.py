@@ -3,19 +3,7 @@
 from decimal import Decimal
 
 from schemas.rebalance import PortfolioHalted, Reason, RebalanceDecided, RebalanceHeldBack
-from tests.unit.portfolio.story import (
-    PRICES,
-    Story,
-    at_rest,
-    cancels,
-    created,
-    limits,
-    only,
-    orders,
-    policy,
-    reason_now,
-    targets,
-)
+from tests.unit.portfolio.story import PRICES, Story, at_rest, cancels, only, orders, reason_now, two_accounts
 
 ADMITTED_WITHIN_MS = 10_000
 UNANSWERED_MS = 30_000
@@ -57,14 +45,7 @@ def test_a_fold_that_catches_up_finds_the_late_refusal_and_decides_anew_without_
 
 
 def test_a_cancel_without_any_answer_holds_what_its_accounts_halt_left_open():
-    story = Story()
-    accounts = {"alpha-main": "binance", "alpha-side": "binance"}
-    for event in (created(accounts=accounts), targets(), policy(), limits()):
-        story.control(event)
-    for symbol in PRICES:
-        story.rules(symbol)
-    story.opened("alpha-main", "alpha", {"ETH": Decimal(12), "USDT": Decimal(1_000)})
-    story.opened("alpha-side", "alpha", {"BTC": Decimal(1), "USDT": Decimal(19_000)})
+    story = two_accounts({"ETH": "12", "USDT": "1000"}, {"BTC": "1", "USDT": "19000"})
     (order,) = orders(story.mark(PRICES | {"BTC/USDT": Decimal(53_000)}))
     (cancel,) = cancels(story.account_halted("alpha-side", "alpha", "e" * 32))
     story.not_admitted(order)
