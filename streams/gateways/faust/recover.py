@@ -3,7 +3,8 @@
 The journal is folded up to and including the last record that has a recorded output, every output on the way is thrown
 away, and the state is written as a checkpoint. What was decided before the loss stays as it was recorded: a record whose
 outputs were cut off in the middle by the crash is not completed, since commands it caused have long passed the time by
-which they had to be admitted. The fold notices an unanswered command by itself.
+which they had to be admitted. Where such a command was never sent, its portfolio holds as `unanswered` until an operator
+halts and resumes it.
 """
 
 import asyncio
