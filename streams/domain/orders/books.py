@@ -343,13 +343,23 @@ def _filled_late(books: Books, event: OrderFilled) -> Books:
 
 
 def _with_ended(books: Books, order: Order, event: CommandEvent) -> Books:
-    """Remember the ids of an attempt that is over: of an ended order, and of an attempt that was unsent or absent."""
+    """Remember the ids of an attempt that is over: of an ended order, and of an attempt that was unsent or absent. A command
+    that ends after such an attempt forgets nothing of it: money may have moved meanwhile, against the proof."""
     intent = order.intent
     over = order.state in TERMINAL or order.state is OrderState.ABSENT
     if intent is None or order.is_cancel or not over or isinstance(event, OrderFilled):
         return books
-    filled = event.filled_base if isinstance(event, OrderClosed) else order.filled_base
-    ended = Ended(
+    known = books.ended.get(intent.client_order_id)
+    ended = changed(known, ended_at_ms=event.at_ms) if known is not None else _ended(order, intent, event)
+    kept = {**books.ended, intent.client_order_id: ended}
+    if len(kept) <= 2 * ENDED_MAX:
+        return changed(books, ended=kept)
+    newest = dict(list(kept.items())[-ENDED_MAX:])
+    return changed(books, ended=newest, forgotten_ms=forgotten_ms(books, newest))
+
+
+def _ended(order: Order, intent: Intent, event: CommandEvent) -> Ended:
+    return Ended(
         command_id=order.command_id,
         portfolio=order.portfolio,
         symbol=order.symbol,
@@ -358,14 +368,9 @@ def _with_ended(books: Books, order: Order, event: CommandEvent) -> Books:
         venue_order_id=order.venue_order_id,
         side=intent.side,
         trade_ids=frozenset(order.traded),
-        filled_base=filled,
+        filled_base=event.filled_base if isinstance(event, OrderClosed) else order.filled_base,
         ended_at_ms=event.at_ms,
     )
-    kept = {**books.ended, intent.client_order_id: ended}
-    if len(kept) <= 2 * ENDED_MAX:
-        return changed(books, ended=kept)
-    newest = dict(list(kept.items())[-ENDED_MAX:])
-    return changed(books, ended=newest, forgotten_ms=forgotten_ms(books, newest))
 
 
 def forgotten_ms(books: Books, kept: Mapping[str, Ended]) -> int:

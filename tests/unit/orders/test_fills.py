@@ -169,6 +169,31 @@ def test_1_3_a_fill_of_a_former_attempt_leaves_the_next_one_alone() -> None:
     assert table.state.books.totals["BTC"] == Decimal("0.0999")
 
 
+@pytest.mark.parametrize("way", ["stream", "snapshot"])
+def test_1_3_a_fill_of_an_absent_attempt_is_booked_once_although_its_command_ends_after_it(way: str) -> None:
+    """Found once: the command's end forgot the trade that its absent attempt had made meanwhile, and it was booked again."""
+    table = desk()
+    command, first = table.unknown()
+    table.wait(5001)
+    table.tell_time()  # and no lease: the next attempt must wait
+    table.look(command)
+    table.wait_until_due()
+    table.look(command)
+    assert table.story(command)[-1] == "absent"
+    late = trade("1", "0.1", venue_order_id="66")
+    for _ in range(3):
+        if way == "stream":
+            hear(table, first, late)
+        else:
+            show(table, trades=(late,), strangers={"66": first})
+        table.wait(1000)
+    assert table.story(command)[-1] == "expired-unsent"
+    assert booked(table) == ["1"]
+    assert table.state.books.totals["BTC"] == Decimal("0.0999")
+    kept = table.state.books.ended[first]
+    assert (kept.trade_ids, kept.filled_base) == (frozenset({"1"}), Decimal("0.1"))
+
+
 @pytest.mark.parametrize(
     "told",
     [
