@@ -210,7 +210,8 @@ class Witness:
         stopped, voided_before_ms = machine.halt_file, 0
         if process.control_at_boot_ms is not None and machine.boot_ms() - process.control_at_boot_ms > HEARD_MS:
             authority = for_account(process.authority, order.account, VENUE)
-            stopped, voided_before_ms = stopped or authority.stop, authority.voided_before_ms
+            withdrawn = "canceled" if authority.withdraws(order.command_id, order.decided_at_ms) else None
+            stopped, voided_before_ms = stopped or authority.stop or withdrawn, authority.voided_before_ms
         may_open(order, machine.wall_ms(), self._world.prices[order.symbol].received_at_ms, stopped, voided_before_ms)
 
     def departed(self, tenure: "Tenure", effect: SendOrder | SendCancel) -> None:

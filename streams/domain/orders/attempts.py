@@ -119,15 +119,7 @@ def release(turn: Turn, order: Order) -> None:
     intent, command, now = order.intent, order.command, turn.now
     assert intent is not None
     assert isinstance(command, PlaceOrder)
-    cause = (
-        gate.unproven(turn.state, now)
-        or gate.price_unproven(command, turn.state, now)
-        or gate.forbidden(turn.state, now)
-        or gate.outdated(command, turn.state, now)
-        or gate.off_collar(command, turn.state, now)
-        or gate.overtaken(order.symbol, turn.state, now)
-        or too_old(turn, intent)
-    )
+    cause = gate.closed(command, turn.state, now) or too_old(turn, intent)
     if cause is not None:
         turn.tend(order.command_id, busy=False, cleared=True)
         turn.change(budget=budget.refund(turn.state.budget))

@@ -82,6 +82,10 @@ class AccountAuthority:
         """Whether that was an incarnation of the account's portfolio and is no more."""
         return portfolio == self.portfolio and incarnation in self.former
 
+    def withdraws(self, command_id: str, decided_at_ms: int) -> bool:
+        """Whether an operator wants this command's order off the book, or never there."""
+        return command_id in self.canceled or decided_at_ms <= self.canceled_before_ms
+
 
 def fold(state: Authority, message: Message) -> Authority:
     """The authority after one control event; events that do not concern sending change nothing."""

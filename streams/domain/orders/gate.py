@@ -73,14 +73,16 @@ def forbidden(state: State, now: Now) -> str | None:
 
 
 def outdated(command: PlaceOrder, state: State, now: Now) -> str | None:
-    """Why a command is too old to act on, or None."""
+    """Why a command is too old to act on, or taken back, or None."""
     if now.wall_ms > command.admit_by_ms or now.wall_ms > command.expires_at_ms:
         return "too_late"
     if now.wall_ms > _fresh_until(command):
         return "inputs_too_old"
-    if state.authority is not None and command.decided_at_ms < state.authority.voided_before_ms:
+    if state.authority is None:
+        return None
+    if command.decided_at_ms < state.authority.voided_before_ms:
         return "voided"
-    return None
+    return "canceled" if state.authority.withdraws(command.command_id, command.decided_at_ms) else None
 
 
 def outdated_at(command: PlaceOrder, now: Now) -> int:
@@ -143,6 +145,18 @@ def overtaken(symbol: str, state: State, now: Now) -> str | None:
     if symbol_blocked(state, symbol):
         return "symbol_unknown"
     return paused(state, now)
+
+
+def closed(command: PlaceOrder, state: State, now: Now) -> str | None:
+    """Why an order whose INTENT is durable may not leave now, or None: all that is known, looked at once more."""
+    return (
+        unproven(state, now)
+        or price_unproven(command, state, now)
+        or forbidden(state, now)
+        or outdated(command, state, now)
+        or off_collar(command, state, now)
+        or overtaken(command.symbol, state, now)
+    )
 
 
 def paused(state: State, now: Now) -> str | None:

@@ -1,6 +1,6 @@
 """Cancels that the executor decides itself: on a halt, at the end of an order's life, on an operator's word.
 
-They need nobody else to live: not the fold, not Kafka, not PostgreSQL once the lease is held. Each order gets one, whose id
+An order that did not leave yet needs none: the gate keeps it. They need nobody else to live: not the fold, not Kafka, not PostgreSQL once the lease is held. Each order gets one, whose id
 comes from the order alone, so that a second owner decides the same cancel and not another. Under the HALT file the log may be
 away: such a cancel is kept on this machine, leaves at once while the lease holds, and is published when the log is back.
 """
@@ -47,9 +47,7 @@ def _unwanted(turn: Turn, order: Order) -> str | None:
         return None
     if turn.now.wall_ms > command.expires_at_ms:
         return "expired"
-    if authority is not None and (
-        order.command_id in authority.canceled or command.decided_at_ms <= authority.canceled_before_ms
-    ):
+    if authority is not None and authority.withdraws(order.command_id, command.decided_at_ms):
         return "operator"
     return None
 

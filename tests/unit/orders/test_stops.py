@@ -6,12 +6,20 @@ from decimal import Decimal
 import pytest
 
 from schemas.control import CancelRequested, LookRequested, StopKind
-from schemas.orders import CancelEnded, CancelIntended, CommandAdmitted, OrderAccepted, OrderClosed
+from schemas.orders import (
+    CancelEnded,
+    CancelIntended,
+    CommandAdmitted,
+    CommandExpiredUnsent,
+    CommandNotAdmitted,
+    OrderAccepted,
+    OrderClosed,
+)
 from streams.domain.orders.authority import Authority, fold, for_account
 from streams.domain.orders.books import Books, evolve
 from streams.domain.orders.checkpoint import checkpoint, restore, without_commands
 from streams.domain.orders.outcome import Standing, VenueReply
-from streams.domain.orders.stimuli import Looked, LookUp, Publish, ReadAccount, SendCancel
+from streams.domain.orders.stimuli import Looked, LookUp, Publish, ReadAccount, SendCancel, SendOrder
 from tests.unit.orders.desk import WALL_MS, Desk, cancel, desk, place, view
 
 
@@ -115,6 +123,30 @@ def test_3_3_an_operators_cancel_takes_one_order_or_all_decided_before(everythin
     table.read_back(other)
     table.accept(other, view(table.intended(other), symbol="ETH/USDT"))
     assert len(own(table)) == 1, "what was decided later is not meant"
+
+
+@pytest.mark.parametrize("everything", [False, True])
+@pytest.mark.parametrize("waits_for", ["a lease", "its intent in the log", "its turn in the topic"])
+def test_3_3_an_operators_cancel_keeps_an_order_that_is_not_sent_yet_from_leaving(everything: bool, waits_for: str) -> None:
+    """Found once: only orders that stood were canceled, so one that waited left after its cancel, and could be filled."""
+    table, command = desk(), place()
+    target = command.command_id
+    cancels = {"canceled_before_ms": WALL_MS} if everything else {"canceled": frozenset({target})}
+    if waits_for == "a lease":
+        table.wait(5000)
+        table.command(command)
+    elif waits_for == "its intent in the log":
+        table.command(command)
+    table.allow(**cancels)
+    if waits_for == "its turn in the topic":
+        table.command(command)
+    table.renew()
+    table.wait(100)
+    table.read_back(target)
+    assert not table.asked(SendOrder)
+    table.wait(1000)
+    assert [event.cause for event in (*table.said(CommandExpiredUnsent), *table.said(CommandNotAdmitted))] == ["canceled"]
+    assert not own(table)
 
 
 def test_3_3_an_operators_cancel_for_another_account_is_not_ours() -> None:
