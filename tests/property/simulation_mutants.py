@@ -121,8 +121,8 @@ MUTANTS = (
     Mutant(
         "a resume lets old decisions live",
         f"{ORDERS}/gate.py",
-        "    if state.authority is not None and command.decided_at_ms < state.authority.voided_before_ms:",
-        "    if state.authority is not None and command.decided_at_ms < 0:",
+        "    if command.decided_at_ms < state.authority.voided_before_ms:",
+        "    if command.decided_at_ms < 0:",
         "I16",
         seed=6,
     ),
@@ -179,10 +179,17 @@ MUTANTS = (
         "I13",
     ),
     Mutant(
-        "the HALT file is overlooked at the last look",
+        "what forbids an order is overlooked at the last look",
         f"{EXECUTOR}/fence.py",
-        "    if now.halt_file is not None:",
-        "    if now.halt_file is not None and not now.halt_file:",
+        "    if cause is not None:",
+        "    if cause is not None and not cause:",
+        "I16",
+    ),
+    Mutant(
+        "an operator's cancel is for orders that stand",
+        f"{ORDERS}/gate.py",
+        '    return "canceled" if state.authority.withdraws(command.command_id, command.decided_at_ms) else None',
+        "    return None",
         "I16",
     ),
     Mutant(

@@ -3,10 +3,10 @@
 Plain decisions without waiting, so that the simulation in virtual time performs effects by the very same rules.
 """
 
-from schemas.orders import CancelIntended, OrderIntended, OwnerStarted
+from schemas.orders import CancelIntended, OrderIntended, OwnerStarted, PlaceOrder
 from streams.domain.orders import gate
 from streams.domain.orders.state import State
-from streams.domain.orders.stimuli import Now
+from streams.domain.orders.stimuli import Now, SendCancel, SendOrder
 
 
 class LostError(Exception):
@@ -42,16 +42,26 @@ def acknowledged(error: object | None) -> None:
         raise LostError(f"an event could not be appended: {error!r}")
 
 
-def last_look(state: State | None, now: Now, deadline_boot_ms: int) -> None:
-    """Nothing is left to do but to write the bytes of an order. Raises LostError when they must not leave."""
-    last_look_at_cancel(state, now, deadline_boot_ms)
-    if now.halt_file is not None:
-        raise LostError(f"halt_file: {now.halt_file}")
+def last_look(state: State | None, now: Now, sending: SendOrder) -> None:
+    """Nothing is left to do but to write the bytes of an order. Raises LostError when they must not leave: for what time alone
+    changes, and for what was heard since the request was let go, such as a halt."""
+    state = _may_still(state, now, sending.deadline_boot_ms)
+    order = state.books.orders.get(sending.command_id)
+    if order is None or not isinstance(order.command, PlaceOrder):
+        raise LostError("not_open")
+    cause = gate.closed(order.command, state, now)
+    if cause is not None:
+        raise LostError(cause)
 
 
-def last_look_at_cancel(state: State | None, now: Now, deadline_boot_ms: int) -> None:
+def last_look_at_cancel(state: State | None, now: Now, sending: SendCancel) -> None:
     """The same for a cancel: it passes while the lease is held, whatever was halted."""
+    _may_still(state, now, sending.deadline_boot_ms)
+
+
+def _may_still(state: State | None, now: Now, deadline_boot_ms: int) -> State:
     if state is None or not state.owner or now.boot_ms >= deadline_boot_ms:
         raise LostError("deadline_passed")
     if gate.lease_deadline(state, now) is None:
         raise LostError("lease_unproven")
+    return state

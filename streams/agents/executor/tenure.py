@@ -353,14 +353,14 @@ class Tenure:
 
     async def _send_order(self, effect: SendOrder) -> None:
         def permit() -> None:
-            last_look(self._state, self._now(), effect.deadline_boot_ms)
+            last_look(self._state, self._now(), effect)
             self._stamp("request_out", effect.command_id)
 
         self._replied(effect, await self._venue.place(effect.request, permit))
 
     async def _send_cancel(self, effect: SendCancel) -> None:
         def permit() -> None:
-            last_look_at_cancel(self._state, self._now(), effect.deadline_boot_ms)
+            last_look_at_cancel(self._state, self._now(), effect)
 
         self._replied(effect, await self._venue.cancel(effect.request, permit))
 

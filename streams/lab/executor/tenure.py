@@ -5,6 +5,7 @@ What is modelled here is the waiting between them: who hears what, in which orde
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from schemas.orders import AttemptEvent, CancelIntended, ExecutionEvent, OrderFilled, OrderIntended, OwnerStarted
@@ -305,15 +306,17 @@ class Tenure:
         self.requests += 1
         venue = VenueClient(self.world, self, lambda: self.world.witness.departed(self, effect))
         if isinstance(effect, SendOrder):
-            reply = await venue.place(effect.request, lambda: self._permit(last_look, effect))
+            order_look = partial(last_look, sending=effect)
+            reply = await venue.place(effect.request, lambda: self._permit(order_look, effect))
         else:
-            reply = await venue.cancel(effect.request, lambda: self._permit(last_look_at_cancel, effect))
+            cancel_look = partial(last_look_at_cancel, sending=effect)
+            reply = await venue.cancel(effect.request, lambda: self._permit(cancel_look, effect))
         self._replied(effect, reply)
 
-    def _permit(self, look: Callable[[State | None, Now, int], None], effect: SendOrder | SendCancel) -> None:
+    def _permit(self, look: Callable[[State | None, Now], None], effect: SendOrder | SendCancel) -> None:
         if self.over:
             raise LostError("the tenure is over")  # its tasks are cancelled
-        look(self.state, self.now(), effect.deadline_boot_ms)
+        look(self.state, self.now())
         self.world.witness.permitted(self, effect)
 
     def _replied(self, effect: SendOrder | SendCancel, reply: VenueReply) -> None:
