@@ -49,8 +49,8 @@ class TimeInForce(StrEnum):
     POST_ONLY = "post_only"
 
 
-Attempt = Annotated[int, Field(strict=True, ge=1, le=1000)]
-"""The protocol's k: 1 for the first request of a command."""
+Attempt = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
+"""The protocol's k: 1 for the first request of a command. Orders have a handful; a cancel is tried as long as its target stands."""
 
 
 class OrderCommand(Message):

@@ -1,7 +1,8 @@
 """Commands to cancel: they end when their target has ended, whatever the venue answered to the cancel itself.
 
 A cancel can only ever hit the one order that it names, so that asking again after an unproven answer does no harm; its outcome
-is read from the target. An attempt is repeated only when its own validity is over and the target still stands.
+is read from the target. An attempt is repeated only when its own validity is over and the target still stands; as long as it
+does, whatever the venue is doing meanwhile, but after a while more patiently.
 """
 
 from schemas.ledger import OrderState
@@ -14,7 +15,8 @@ from streams.domain.orders.outcome import Proof, VenueReply, judge
 from streams.domain.orders.stimuli import CancelRequest, SendCancel
 from streams.domain.orders.turn import Turn
 
-_ATTEMPTS_MAX = 1000
+_EAGER_ATTEMPTS = 60
+_PATIENT_MS = 10_000
 
 
 def end_with_targets(turn: Turn) -> None:
@@ -33,7 +35,7 @@ def advance(turn: Turn, cancel: Order) -> None:
         turn.say(CommandExpiredUnsent(**turn.about(target), cause="canceled"))
         return _end(turn, cancel, "never_sent")
     attempt = cancel.intent.attempt + 1 if cancel.intent is not None else 1
-    if target.state is not OrderState.OPEN or attempt > _ATTEMPTS_MAX or _must_wait(turn):
+    if target.state is not OrderState.OPEN or _must_wait(turn):
         return turn.later(cancel.command_id, WAIT_MS)
     if cancel.state is OrderState.INTENDED:
         turn.say(OrderUnknown(**turn.about_attempt(cancel), cause="target still stands"))
@@ -102,7 +104,11 @@ def release(turn: Turn, cancel: Order) -> None:
 def _unsent(turn: Turn, cancel: Order, cause: str) -> None:
     turn.tend(cancel.command_id, busy=False)
     turn.say(OrderUnsent(**turn.about_attempt(cancel), cause=cause))
-    turn.later(cancel.command_id)
+    turn.later(cancel.command_id, _PATIENT_MS if _is_patient(cancel) else None)
+
+
+def _is_patient(cancel: Order) -> bool:
+    return cancel.intent is not None and cancel.intent.attempt >= _EAGER_ATTEMPTS
 
 
 def replied(turn: Turn, cancel: Order, reply: VenueReply) -> None:
@@ -115,7 +121,7 @@ def replied(turn: Turn, cancel: Order, reply: VenueReply) -> None:
     rules = turn.state.rules
     heed(turn, outcome, reply)
     turn.tend(cancel.command_id, busy=False)
-    turn.later(cancel.command_id, rules.window_ms + rules.margin_ms)
+    turn.later(cancel.command_id, max(rules.window_ms + rules.margin_ms, _PATIENT_MS if _is_patient(cancel) else 0))
     if outcome.proof is Proof.REFUSED:
         suffer(turn, cancel, outcome)
     elif outcome.proof is Proof.UNKNOWN:

@@ -187,3 +187,29 @@ def test_3_2_given_a_cancels_intent_when_the_venue_asks_for_a_pause_then_it_wait
     table.wait(1300)
     table.read_back(command, attempt=2)
     assert table.asked(SendCancel)
+
+
+def tried(attempts: int) -> tuple[Desk, str]:
+    """A cancel whose newest attempt, that many in all, has just found no way to the venue."""
+    table, target, _ = standing()
+    command = table.command(cancel(target))
+    order = table.state.books.orders[command]
+    assert order.intent is not None
+    order = replace(order, intent=replace(order.intent, attempt=attempts))
+    table.state = replace(table.state, books=replace(table.state.books, orders={**table.state.books.orders, command: order}))
+    table.read_back(command, attempts)
+    table.reply(command, VenueReply(failure=Failure.NOT_CONNECTED), attempts)
+    return table, command
+
+
+@pytest.mark.parametrize("attempts", [1, 59, 60, 1000, 50_000])
+def test_given_a_venue_that_is_away_for_long_then_its_cancel_is_tried_on_more_patiently_but_for_ever(attempts: int) -> None:
+    """Found once: after a thousand attempts, half an hour without the venue, an order was not canceled any more."""
+    table, _ = tried(attempts)
+    patience_ms = 100 if attempts < 60 else 10_000
+    for _ in range(patience_ms // 100 - 1):
+        table.wait(100)
+        table.refresh()
+    assert len(table.said(CancelIntended)) == 1
+    table.wait(100)
+    assert [event.attempt for event in table.said(CancelIntended)] == [1, attempts + 1]
