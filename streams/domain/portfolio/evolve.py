@@ -24,7 +24,7 @@ from schemas.rebalance import (
     TransitionCause,
 )
 from streams.domain.ledger.postings import assets
-from streams.domain.numbers import MONEY
+from streams.domain.numbers import MONEY, wire
 from streams.domain.orders.lifecycle import TERMINAL
 from streams.domain.portfolio import holding, limits, reasons, tca, transition
 from streams.domain.portfolio.state import (
@@ -192,7 +192,8 @@ def _traded(state: PortfolioState, entry: LedgerEntry, now_ms: int) -> Portfolio
     notional = entry.fill_quote_amount or _ZERO
     fee = tca.fee_in_quote(entry.fee_asset or quote, entry.fee_amount or _ZERO, base, quote, entry.fill_price_quote)
     price_mid = entry.price_mid_quote or entry.fill_price_quote
-    cost = tca.cost_quote(tca.Fill(entry.side, price_mid, entry.fill_quantity_base, notional, fee))
+    # Products of prices and quantities have more digits than a checkpoint takes; what is compared with a limit needs them not.
+    cost = wire(tca.cost_quote(tca.Fill(entry.side, price_mid, entry.fill_quantity_base, notional, fee)))
     sold = state.sold
     if entry.side is Side.SELL and entry.command_id in state.orders and entry.account not in sold:
         sold = (*sold, entry.account)

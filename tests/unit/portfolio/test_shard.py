@@ -342,3 +342,16 @@ def test_a_halt_of_the_fold_itself_survives_a_checkpoint():
     loaded = snapshot.load(snapshot.dump(story.shard))
 
     assert loaded.portfolios["alpha"].halts.keys() == {halted.halt_id}
+
+
+def test_a_fill_of_more_digits_than_the_wire_has_leaves_a_checkpoint_that_can_be_read():
+    """What a fill cost is price times quantity: its digits add up."""
+    story = at_rest()
+    order = orders(story.mark({"BTC/USDT": Decimal("51500.015")}))[0]
+    story.admitted(order)
+    story.intended(order)
+    story.accepted(order)
+
+    story.filled(order, price=Decimal("51500.01"), fee_asset="BTC", fee_amount=Decimal("0.000012345678912345"))
+
+    assert snapshot.load(snapshot.dump(story.shard)).portfolios == story.shard.portfolios
