@@ -249,7 +249,7 @@ def _cancelling(state: PortfolioState, command: CancelOrder) -> PortfolioState:
 def _resumed(state: PortfolioState, message: PortfolioResumed) -> PortfolioState:
     """Lifts the halts and voids what was decided before and has no answer yet: its answer is no longer waited for.
 
-    An operator who resumes has seen what halted: the counts that did so begin anew.
+    An operator who resumes has seen what halted: the counts that did so begin anew, and no others.
     """
     orders = {
         command_id: replace(
@@ -260,17 +260,19 @@ def _resumed(state: PortfolioState, message: PortfolioResumed) -> PortfolioState
         for command_id, order in state.orders.items()
     }
     cancels = {command_id: replace(cancel, voided=cancel.state is None) for command_id, cancel in state.cancels.items()}
-    own = [halt_id for halt_id in message.halt_ids if halt_id in state.halts and state.halts[halt_id].account is None]
+    own = (state.halts[halt_id] for halt_id in message.halt_ids if halt_id in state.halts)
+    causes = {halt.cause for halt in own if halt.account is None}
+    lost = reasons.LOSS_DAY in causes
     return replace(
         state,
         halts=_without(state.halts, message.halt_ids),
         quarantine=None if state.quarantine in message.halt_ids else state.quarantine,
         orders=orders,
         cancels=cancels,
-        failures=(),
-        traded=() if own else state.traded,
-        benchmark=None if own else state.benchmark,
-        shortfalls=() if own else state.shortfalls,
+        failures=() if reasons.REJECTED_REPEATEDLY in causes else state.failures,
+        traded=limits.counted_anew(state.traded, causes, message.at_ms),
+        benchmark=None if lost else state.benchmark,
+        shortfalls=() if lost else state.shortfalls,
     )
 
 

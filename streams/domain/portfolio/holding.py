@@ -8,8 +8,8 @@ The measure is a portfolio of the same worth that was put on the target weights 
 flow(a) is what came in (or went out, below zero) by itself since t0; it is nobody's gain or loss. So fees, spreads, bad fills
 and time off the target all count, price moves alone do not. In a transition w are the portfolio's own weights at t0: what the
 targets win before it has arrived is not lost. t0 moves on with each hour of journal time, and whenever targets change, a
-transition begins or ends, or an operator resumes; the losses of the hours that ended are kept, so that the day's loss is the
-sum of the last 24 and of the present one. It is measured whenever a portfolio says how it stands, and after each fill.
+transition begins or ends, or an operator resumes what this halted; the losses of the hours that ended are kept, so that the
+day's loss is the sum of the last 24 and of the present one. It is measured whenever a portfolio says how it stands, and after each fill.
 """
 
 from collections.abc import Mapping

@@ -10,7 +10,7 @@ Trades are summed in buckets, so that a busy day stays small: 10 s wide for the 
 A bucket counts as long as any part of it lies in the window.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal
 
 from schemas.control import PortfolioLimitsSet
@@ -41,6 +41,18 @@ def with_trade(traded: tuple[Traded, ...], now_ms: int, notional_quote: Decimal,
             notional, cost = buckets.get(start, (_ZERO, _ZERO))
             buckets[start] = MONEY.add(notional, entry.notional_quote), MONEY.add(cost, entry.cost_quote)
     return tuple(Traded(start, *sums) for start, sums in sorted(buckets.items()))
+
+
+def counted_anew(traded: tuple[Traded, ...], causes: Collection[str], now_ms: int) -> tuple[Traded, ...]:
+    """The buckets without what these causes halted for: of five minutes, of the day, or what fills cost."""
+    kept: list[Traded] = []
+    for entry in traded:
+        seen = reasons.TURNOVER_DAY in causes or (reasons.TURNOVER_5MIN in causes and _within(entry, now_ms, FIVE_MINUTES_MS))
+        notional_quote = _ZERO if seen else entry.notional_quote
+        cost_quote = _ZERO if reasons.NAV_MOVE in causes else entry.cost_quote
+        if notional_quote or cost_quote:
+            kept.append(Traded(entry.bucket_ms, notional_quote, cost_quote))
+    return tuple(kept)
 
 
 def turnover_room_quote(state: PortfolioState, limits: PortfolioLimitsSet, now_ms: int, nav_quote: Decimal) -> Decimal:

@@ -115,7 +115,10 @@ def test_what_trading_costs_beyond_the_days_loss_halts_and_a_resume_counts_anew(
     assert halted.cause == reasons.LOSS_DAY
     story.closed(order)
     assert not [m for m in story.resume(halted.halt_id) if isinstance(m, PortfolioHalted)]
-    assert not story.portfolio().traded
+    benchmark = story.portfolio().benchmark
+    assert benchmark is not None
+    assert benchmark.since_ms == story.now_ms
+    assert not story.portfolio().shortfalls
 
 
 def test_a_fill_that_the_books_cannot_place_halts():
@@ -175,3 +178,21 @@ def test_a_voided_command_that_was_admitted_after_all_is_awaited_again():
 
     assert not orders(story.mark(after_ms=20_000))
     assert not story.portfolio().orders[order.command_id].voided
+
+
+def test_a_resume_counts_anew_what_it_lifts_and_nothing_else():
+    """Turnover and the day's loss go on through the resume of a halt that was for something else."""
+    story = at_rest()
+    story.control(limits(turnover_5min_max=Decimal("0.006"), loss_day_max=Decimal(1)))
+    story.work_off(story.mark(BTC_UP))
+    traded, benchmark = story.portfolio().traded, story.portfolio().benchmark
+    for _ in range(3):
+        order = sells(story.mark({"BTC/USDT": Decimal(60_000)}) or story.mark(after_ms=2_000))[0]
+        said = story.rejected(order)
+
+    halted = only(PortfolioHalted, said)
+    story.resume(halted.halt_id)
+
+    assert traded
+    assert story.portfolio().traded == traded
+    assert story.portfolio().benchmark == benchmark
