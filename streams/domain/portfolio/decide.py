@@ -113,7 +113,7 @@ def _plan_over(world: World, state: PortfolioState, closed: Closed | None) -> Po
     """Without open orders nothing will fund what still waits, and under a halt nothing may: the next plan starts from
     holdings."""
     stopped = closed is not None and closed.reason in (Reason.HALTED, Reason.QUARANTINED)
-    return replace(state, waiting=()) if stopped or not _at_work(world, state) else state
+    return replace(state, waiting=()) if stopped or not _at_work(state) else state
 
 
 def _decided(world: World, state: PortfolioState, sight: Sight) -> tuple[Closed, list[Message]]:
@@ -144,7 +144,7 @@ def _quiet(unknown: list[OpenOrder]) -> Closed:
 
 
 def _busy(world: World, state: PortfolioState) -> Closed | None:
-    at_work = _at_work(world, state)
+    at_work = _at_work(state)
     if at_work or state.waiting:
         return Closed(Reason.IN_WORK, f"{len(at_work)} orders open, {len(state.waiting)} buys waiting")
     if world.time_ms < state.paused_until_ms:
@@ -152,13 +152,10 @@ def _busy(world: World, state: PortfolioState) -> Closed | None:
     return None
 
 
-def _at_work(world: World, state: PortfolioState) -> list[OpenOrder]:
-    """Orders whose end is awaited. UNKNOWN ones only block their symbol; a voided one is awaited while it may be admitted."""
-    return [
-        order
-        for order in state.orders.values()
-        if order.state is not OrderState.UNKNOWN and not (order.voided and world.time_ms > order.command.admit_by_ms)
-    ]
+def _at_work(state: PortfolioState) -> list[OpenOrder]:
+    """Orders whose end is awaited. UNKNOWN ones only block their symbol. A voided one may have been admitted before the halt
+    was heard, with the books behind: it is awaited until it is forgotten."""
+    return [order for order in state.orders.values() if order.state is not OrderState.UNKNOWN]
 
 
 def _held_back(world: World, state: PortfolioState, why: Closed, sight: Sight) -> list[Message]:

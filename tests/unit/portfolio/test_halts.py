@@ -154,18 +154,41 @@ def test_an_executors_halt_stops_its_account_and_its_resume_lifts_it():
     assert orders(story.account_resumed("alpha-main", "alpha", "e" * 32))
 
 
-def test_a_resume_voids_commands_without_an_answer_and_waits_out_their_admission():
+def test_a_resume_voids_commands_without_an_answer_and_waits_as_long_as_one_may_be_under_way():
     story = in_work()
     story.stop("all")
     story.resume("b" * 32)
 
-    assert not orders(story.mark(after_ms=10_000))  # it may still be admitted
+    assert not orders(story.mark(after_ms=40_000))  # it may have been admitted, and the books be behind
     said = story.mark(after_ms=1)
 
     assert only(RebalanceDecided, said).reason is Reason.DRIFT
-    said = [m for _ in range(31) for m in story.mark()]
     assert len(story.portfolio().orders) == 1  # the voided one is forgotten, without a halt
-    assert not [m for m in said if isinstance(m, PortfolioHalted)]
+
+
+def test_a_voided_command_that_was_executed_before_the_halt_was_heard_is_not_decided_again_while_its_books_are_behind():
+    story = in_work()
+    (order,) = orders(story.said)
+    story.stop("all")
+    story.resume("b" * 32)
+
+    said = story.mark(after_ms=15_000)
+    said += story.executed(order)
+
+    assert not sells(said)
+
+
+def test_a_voided_command_that_is_refused_is_decided_again_at_once():
+    story = in_work()
+    (order,) = orders(story.said)
+    story.stop("all")
+    story.resume("b" * 32)
+
+    said = story.not_admitted(order, "voided")
+    said += story.mark()
+
+    assert [again.symbol for again in sells(said)] == [order.symbol]
+
 
 
 def test_a_voided_command_that_was_admitted_after_all_is_awaited_again():
