@@ -110,9 +110,10 @@ def booked(state: PortfolioState, entry: LedgerEntry, now_ms: int) -> PortfolioS
         case EntryKind.ACCOUNT_RESUMED:
             state = replace(state, halts=_without(state.halts, entry.halt_ids))
         case EntryKind.FLOW_OBSERVED if entry.postings or entry.cause is None:
-            state = replace(state, flows_open={**state.flows_open, entry.flow_id or "": entry.account})
+            state = _holding_for(state, entry.account, (*state.flows_open.get(entry.account, ()), entry.flow_id or ""))
         case EntryKind.FLOW_CLASSIFIED:
-            state = replace(state, flows_open=_without(state.flows_open, (entry.flow_id or "",)))
+            still = (flow_id for flow_id in state.flows_open.get(entry.account, ()) if flow_id != entry.flow_id)
+            state = _holding_for(state, entry.account, tuple(still))
         case EntryKind.FOREIGN_ORDER_SEEN | EntryKind.FOREIGN_ORDER_GONE:
             state = _reserved(state, entry)
         case EntryKind.FILL_UNPLACED:
@@ -177,6 +178,12 @@ def _flowed(state: PortfolioState, entry: LedgerEntry) -> PortfolioState:
             state = transition.with_flow(state, line.asset, line.amount)
             state = replace(state, benchmark=holding.with_flow(state.benchmark, line.asset, line.amount))
     return state
+
+
+def _holding_for(state: PortfolioState, account: str, flow_ids: tuple[str, ...]) -> PortfolioState:
+    """The state with these flows of the account unclassified."""
+    others = _without(state.flows_open, (account,))
+    return replace(state, flows_open={**others, account: flow_ids} if flow_ids else others)
 
 
 def _alarmed(state: PortfolioState, cause: str, detail: str) -> PortfolioState:

@@ -107,7 +107,7 @@ def _unready(world: World, state: PortfolioState) -> Closed | None:
     if unopened:
         return Closed(Reason.WAITING_OPENING, unopened[0])
     if state.flows_open:
-        return Closed(Reason.UNCLASSIFIED_FLOW, min(state.flows_open))
+        return Closed(Reason.UNCLASSIFIED_FLOW, min(state.flows_open[min(state.flows_open)]))
     missing = [name for name in ("targets", "policy", "limits") if getattr(state, name) is None]
     if missing:
         return Closed(Reason.NO_TARGETS, missing[0])

@@ -158,7 +158,8 @@ def _take_control(shard: Shard, event: ControlEvent) -> list[Message]:
 
 
 def _created(shard: Shard, event: PortfolioCreated) -> list[Message]:
-    """A portfolio begins with no books; one that exists is made anew only under a new incarnation and at rest.
+    """A portfolio begins with no books; one that exists is made anew only under a new incarnation and at rest. What stopped it
+    stops it still: its halts and its quarantine until a resume names them, flows until somebody says what they were.
 
     An account stays with whom it belongs to: a newcomer that names it is quarantined, and stands here without it.
     """
@@ -179,7 +180,13 @@ def _created(shard: Shard, event: PortfolioCreated) -> list[Message]:
         if state.orders:
             raise ValueError(f"{event.portfolio} is created anew with {len(state.orders)} open orders")
         kept = {name: state.accounts[name] for name in fresh.accounts if name in state.accounts}
-        return replace(fresh, accounts=fresh.accounts | kept)
+        return replace(
+            fresh,
+            accounts=fresh.accounts | kept,
+            halts={halt_id: halt for halt_id, halt in state.halts.items() if halt.account in (None, *kept)},
+            quarantine=state.quarantine,
+            flows_open={name: flow_ids for name, flow_ids in state.flows_open.items() if name in kept},
+        )
 
     if known is None:
         own = {name: account for name, account in accounts.items() if name not in taken}

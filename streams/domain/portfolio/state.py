@@ -52,7 +52,7 @@ class Account:
 class OpenOrder:
     """A place command that has not ended, as the ledger tells it.
 
-    `state` None: decided, nothing heard. `voided`: a resume was decided after it, so nobody waits for its answer.
+    `state` None: decided, nothing heard. `voided`: a resume was decided after it, so it is forgotten where no answer comes.
     `in_transition`: its fills are a transition's.
     """
 
@@ -159,8 +159,8 @@ class PortfolioState:
     `rounds` counts plans since the drift was last inside the threshold, `fruitless` those in a row that filled nothing.
     `limits_due`: a fill was booked that the limits have not been compared with yet. `benchmark` and `shortfalls` (oldest first)
     measure the day's loss against holding the targets. `transition` is under way, one for `transition_due` or for what `flowed`
-    begins at the next look with nothing in the way. `flows_open` are flows that nobody has
-    classified, each with its account. `missed` names the first ledger entry that could not be booked: the holdings are wrong
+    begins at the next look with nothing in the way. `flows_open` are the flows of each
+    account that nobody has classified. `missed` names the first ledger entry that could not be booked: the holdings are wrong
     from there on, and the quarantine stands until mended code folds the journal anew.
     """
 
@@ -197,7 +197,7 @@ class PortfolioState:
     transition: Transition | None = None
     transition_due: TransitionCause | None = None
     flowed: dict[Asset, Amount] = field(default_factory=dict)
-    flows_open: dict[Text, Name] = field(default_factory=dict)
+    flows_open: dict[Name, tuple[Text, ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

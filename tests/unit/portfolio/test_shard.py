@@ -3,14 +3,16 @@
 from dataclasses import replace
 from decimal import Decimal
 
+import orjson
 import pytest
 
 from schemas.account import AccountBalances, Balance
-from schemas.control import KeyTrusted, ShardAssigned
+from schemas.control import FlowKind, KeyTrusted, ShardAssigned
+from schemas.envelope import Message
 from schemas.journal import PortfolioAdopted, PortfolioReleased, SourceGap, WriterStarted
 from schemas.ledger import EntryKind
 from schemas.market import Ticker
-from schemas.orders import CancelOrder
+from schemas.orders import CancelOrder, FlowClassified, FlowObserved
 from schemas.rebalance import PortfolioHalted, PortfolioQuarantined, PortfolioResumed, Reason
 from streams.domain.errors import InvariantError
 from streams.domain.portfolio import evolve, snapshot
@@ -29,6 +31,7 @@ from tests.unit.portfolio.story import (
     only,
     orders,
     policy,
+    quoted,
     reason_now,
     state_of,
     targets,
@@ -149,6 +152,72 @@ def test_a_portfolio_created_anew_keeps_its_books_and_counts_its_decisions_from_
     assert not state.accounts["alpha-new"].opened
     story.control(policy())
     assert reason_now(story) is Reason.WAITING_OPENING
+
+
+def test_a_portfolio_created_anew_stays_as_stopped_as_it_was_and_holds_for_what_flowed():
+    """Nothing lifts a halt but a resume that names it, and nobody has said yet what the money was."""
+    story = at_rest()
+    (order,) = orders(story.mark({"BTC/USDT": Decimal(51_300)}))
+    story.unknown(order)
+    halted = only(PortfolioHalted, [m for _ in range(61) for m in story.mark()])
+    story.absent(order)
+    story.expired_unsent(order)
+    flowed(story, "deposit/1", "alpha-main")
+    story.account_halted("alpha-main", "alpha", "f" * 32)
+
+    story.control(created(incarnation="c" * 32))
+    for event in (targets(), policy(), limits()):
+        story.control(event)
+
+    assert story.portfolio().halts.keys() == {halted.halt_id, "f" * 32}
+    assert not orders(story.mark())
+    story.resume(halted.halt_id)
+    assert not orders(story.account_resumed("alpha-main", "alpha", "f" * 32))
+    assert reason_now(story) is Reason.UNCLASSIFIED_FLOW
+
+
+def test_a_quarantined_portfolio_created_anew_is_quarantined_still():
+    story = at_rest()
+    quarantined = only(PortfolioQuarantined, story.control(targets(BTC="0.5").model_copy(update={"symbols": {}})))
+
+    story.control(created(incarnation="c" * 32))
+
+    assert story.portfolio().quarantine == quarantined.signal_id
+
+
+def test_the_same_flow_of_two_accounts_holds_until_both_are_classified():
+    """Venues number by themselves: ids of two accounts may be equal."""
+    story = Story()
+    accounts = {"alpha-main": "binance", "alpha-side": "okx"}
+    for event in (created(accounts=accounts), targets(), policy(), limits()):
+        story.control(event)
+    for venue in ("binance", "okx"):
+        for symbol in PRICES:
+            story.rules(symbol, venue)
+    for account, venue in accounts.items():
+        story.opened(account, "alpha", {"USDT": Decimal(50_000)}, venue)
+        flowed(story, "deposit/7", account)
+    classified(story, "deposit/7", "alpha-main")
+
+    said = story.mark(PRICES)
+    said += story.give(story.batch({f"okx:{symbol}": quoted(price) for symbol, price in PRICES.items()}))
+
+    assert not orders(said)
+    assert state_of(story).reason is Reason.UNCLASSIFIED_FLOW
+    assert orders(classified(story, "deposit/7", "alpha-side"))
+
+
+def flowed(story: Story, flow_id: str, account: str) -> list[Message]:
+    """A deposit of one unit of the quote asset that nobody has classified."""
+    head = {"account": account, "epoch": 1, "at_ms": story.now_ms, "portfolio": "alpha"}
+    flow = {"flow_id": flow_id, "asset": "USDT", "amount": Decimal(1)}
+    return story.execution(FlowObserved(**head, **flow, venue_time_ms=story.now_ms))
+
+
+def classified(story: Story, flow_id: str, account: str) -> list[Message]:
+    head = {"account": account, "epoch": 1, "at_ms": story.now_ms, "portfolio": "alpha"}
+    flow = {"flow_id": flow_id, "asset": "USDT", "amount": Decimal(1), "flow_kind": FlowKind.EXTERNAL}
+    return story.execution(FlowClassified(**head, **flow, control_id=f"test {account} {flow_id}"))
 
 
 def test_a_portfolio_is_not_created_anew_over_open_orders_nor_over_anothers_account():
@@ -308,6 +377,20 @@ def test_a_move_that_cannot_be_read_stops_the_process(changes: dict[str, str], w
 
     with pytest.raises(InvariantError, match=words):
         step(Shard(1, World("test")), record)
+
+
+def test_a_state_of_the_version_before_is_read_with_its_unclassified_flows():
+    story = at_rest()
+    flowed(story, "deposit/1", "alpha-main")
+    plain = orjson.loads(snapshot.dump(story.shard))
+    alpha = plain["portfolios"]["alpha"]
+    alpha["flows_open"] = {"deposit/1": "alpha-main"}
+    plain["state_version"] = "1"
+
+    assert snapshot.load(orjson.dumps(plain)).portfolios == story.shard.portfolios
+    assert snapshot.adopt(orjson.dumps(alpha).decode(), "1") == story.portfolio()
+    alpha["flows_open"] = {}
+    assert snapshot.adopt(orjson.dumps(alpha).decode(), "1") == replace(story.portfolio(), flows_open={})
 
 
 @pytest.mark.parametrize("damage", [b"[]", b"{}", b'{"state_version":"0"}', b"null"])
