@@ -190,7 +190,6 @@ def test_a_voided_command_that_is_refused_is_decided_again_at_once():
     assert [again.symbol for again in sells(said)] == [order.symbol]
 
 
-
 def test_a_voided_command_that_was_admitted_after_all_is_awaited_again():
     story = in_work()
     order = orders(story.said)[0]

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 from schemas.orders import Side
 from schemas.rebalance import Reason, RebalanceDecided, RebalanceHeldBack
-from streams.domain.portfolio import tca
-from streams.domain.portfolio.limits import DAY_MS, FIVE_MINUTES_MS, with_trade
+from streams.domain.portfolio import reasons, tca
+from streams.domain.portfolio.limits import DAY_MS, FIVE_MINUTES_MS, counted_anew, with_trade
 from streams.domain.portfolio.state import Traded
 from tests.unit.portfolio.story import START_MS, at_rest, limits, only, orders, sells
 
@@ -87,3 +87,14 @@ def test_a_fee_is_valued_in_quote_where_it_has_a_price():
     assert tca.fee_in_quote("USDT", Decimal(3), "BTC", "USDT", Decimal(50_000)) == 3
     assert tca.fee_in_quote("BTC", Decimal("0.001"), "BTC", "USDT", Decimal(50_000)) == 50
     assert tca.fee_in_quote("BNB", Decimal(1), "BTC", "USDT", Decimal(50_000)) == 0
+
+
+def test_what_is_counted_anew_is_what_the_lifted_halts_were_for():
+    old, new = START_MS - FIVE_MINUTES_MS - 60_000, START_MS - 60_000
+    traded = (Traded(old, Decimal(7), Decimal(1)), Traded(new, Decimal(5), Decimal(0)))
+
+    assert counted_anew(traded, (), START_MS) == traded
+    assert counted_anew(traded, (reasons.LOSS_DAY,), START_MS) == traded
+    assert counted_anew(traded, (reasons.TURNOVER_5MIN,), START_MS) == traded[:1]
+    assert counted_anew(traded, (reasons.TURNOVER_DAY,), START_MS) == (Traded(old, Decimal(0), Decimal(1)),)
+    assert counted_anew(traded, (reasons.NAV_MOVE,), START_MS) == (Traded(old, Decimal(7), Decimal(0)), traded[1])
