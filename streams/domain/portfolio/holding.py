@@ -5,11 +5,12 @@ The measure is a portfolio of the same worth that was put on the target weights 
     B(t) = NAV(t0) x sum over assets of w(a) x p(a, t) / p(a, t0)            the quote asset's p is 1
     loss(t) = B(t) - (NAV(t) - sum over assets of flow(a) x p(a, t))         above zero: less than holding
 
-flow(a) is what came in (or went out, below zero) by itself since t0; it is nobody's gain or loss. So fees, spreads, bad fills
-and time off the target all count, price moves alone do not. In a transition w are the portfolio's own weights at t0: what the
-targets win before it has arrived is not lost. t0 moves on with each hour of journal time, and whenever targets change, a
-transition begins or ends, or an operator resumes what this halted; the losses of the hours that ended are kept, so that the
-day's loss is the sum of the last 24 and of the present one. It is measured whenever a portfolio says how it stands, and after each fill.
+The sums and NAV(t) are over the assets that had a mark at t0: one that gets a target later is neither won nor lost. flow(a) is
+what came in (or went out, below zero) by itself since t0; it is nobody's gain or loss. So fees, spreads, bad fills and time off
+the target all count, price moves alone do not. In a transition w are the portfolio's own weights at t0: what the targets win
+before it has arrived is not lost. t0 moves on with each hour of journal time, and whenever targets change, a transition begins
+or ends, or an operator resumes what this halted; the losses of the hours that ended are kept, so that the day's loss is the sum
+of the last 24 and of the present one. It is measured whenever a portfolio says how it stands, and after each fill.
 """
 
 from collections.abc import Mapping
@@ -71,20 +72,22 @@ def _kept(state: PortfolioState, now_ms: int) -> tuple[Shortfall, ...]:
 
 
 def _loss(benchmark: Benchmark, fills: Valuation) -> Decimal | None:
-    """None: an asset of the measure has no mark any more, since it left the targets."""
-    if any(asset not in fills.marks for asset in benchmark.weights):
+    """None: an asset of the measure has no mark any more, since it left the targets. One that came to them is not of it yet."""
+    if any(asset not in fills.marks for asset in benchmark.marks):
         return None
     grown = _ZERO
     for asset, weight in benchmark.weights.items():
         growth = DECISION.divide(fills.marks[asset], benchmark.marks[asset])
         grown = DECISION.add(grown, DECISION.multiply(weight, growth))
     held = DECISION.multiply(benchmark.nav_quote, grown)
-    own = DECISION.subtract(fills.nav_quote, _worth(benchmark.flows, fills.marks))
-    return wire(DECISION.subtract(held, own))
+    own = wire(_worth(fills.holdings, benchmark, fills.marks))
+    return wire(DECISION.subtract(held, DECISION.subtract(own, _worth(benchmark.flows, benchmark, fills.marks))))
 
 
-def _worth(flows: Mapping[str, Decimal], marks: Mapping[str, Decimal]) -> Decimal:
+def _worth(units: Mapping[str, Decimal], benchmark: Benchmark, marks: Mapping[str, Decimal]) -> Decimal:
+    """What units of the measure's assets are worth now."""
     worth = _ZERO
-    for asset, amount in flows.items():
-        worth = DECISION.add(worth, DECISION.multiply(amount, marks.get(asset, _ZERO)))
+    for asset, amount in units.items():
+        if asset in benchmark.marks:
+            worth = DECISION.add(worth, DECISION.multiply(amount, marks[asset]))
     return worth

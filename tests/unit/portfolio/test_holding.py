@@ -8,13 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.orders import FlowObserved
+from schemas.control import FlowKind
+from schemas.orders import FlowClassified, FlowObserved
 from schemas.rebalance import PortfolioHalted
 from streams.domain.portfolio import reasons
 from streams.domain.portfolio.holding import HOUR_MS, loss_day_quote, measured, with_flow
 from streams.domain.portfolio.state import PortfolioState
 from streams.domain.portfolio.valuation import Valuation, value
-from tests.unit.portfolio.story import PRICES, START_MS, at_rest, limits, only, sells, targets
+from tests.unit.portfolio.story import (
+    PRICES,
+    START_MS,
+    Story,
+    at_rest,
+    created,
+    limits,
+    on_target,
+    only,
+    orders,
+    policy,
+    sells,
+    targets,
+)
 
 TARGETS = {"BTC": Decimal("0.5"), "ETH": Decimal("0.3"), "USDT": Decimal("0.2")}
 MARKS = {"BTC": Decimal(50_000), "ETH": Decimal(2_500)}
@@ -40,6 +54,43 @@ def halts(said: list[Any]) -> list[str]:
 
 def test_3_1_price_moves_alone_lose_nothing_on_target() -> None:
     assert loss_day_quote(begun(), valued(BTC=40_000, ETH=3_000), START_MS + 1) == 0
+
+
+def test_3_1_an_asset_that_was_held_and_gets_a_target_is_no_gain() -> None:
+    """Units that nobody managed were worth nothing here; what they are worth now must not hide what is lost later."""
+    story = with_others()
+    order = orders(story.control(targets(BTC="0.45", ETH="0.27", SOL="0.05")))[0]
+    story.admitted(order)
+    story.intended(order)
+
+    said = story.filled(order, price=order.price_mid_quote / 2)
+
+    assert halts(said) == [reasons.LOSS_DAY]
+
+
+def test_3_1_an_asset_that_came_in_by_itself_and_gets_a_target_is_no_loss() -> None:
+    story = with_others()
+    flow = {"account": "alpha-main", "epoch": 1, "at_ms": story.now_ms, "portfolio": "alpha", "flow_id": "deposit/1"}
+    amount = {"asset": "SOL", "amount": Decimal(1_000)}
+    story.execution(FlowObserved(**flow, **amount, venue_time_ms=story.now_ms))
+    story.execution(FlowClassified(**flow, **amount, flow_kind=FlowKind.EXTERNAL, control_id="test"))
+
+    said = story.control(targets(BTC="0.45", ETH="0.27", SOL="0.05"))
+
+    assert halts([*said, *story.mark(after_ms=20_000)]) == []
+    assert sum(hour.loss_quote for hour in story.portfolio().shortfalls) == 0
+
+
+def with_others() -> Story:
+    """A portfolio on its targets whose account holds units of an asset without any, too."""
+    story = Story()
+    for event in (created(), targets(), policy(), limits(loss_day_max=Decimal("0.001"))):
+        story.control(event)
+    for symbol in (*PRICES, "SOL/USDT"):
+        story.rules(symbol)
+    story.opened("alpha-main", "alpha", on_target() | {"SOL": Decimal(1_000)})
+    story.mark(PRICES | {"SOL/USDT": Decimal(10)})
+    return story
 
 
 def test_3_1_time_off_the_target_costs_what_the_target_would_have_won() -> None:
