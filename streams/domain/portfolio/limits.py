@@ -18,7 +18,7 @@ from schemas.values import plain
 from streams.domain.numbers import DECISION, MONEY, wire
 from streams.domain.portfolio import reasons
 from streams.domain.portfolio.holding import loss_day_quote
-from streams.domain.portfolio.state import Alarm, PortfolioState, Traded, Transition
+from streams.domain.portfolio.state import Alarm, OpenOrder, PortfolioState, Traded, Transition, remaining_base
 from streams.domain.portfolio.valuation import Valuation
 
 FIVE_MINUTES_MS = 300_000
@@ -57,14 +57,15 @@ def counted_anew(traded: tuple[Traded, ...], causes: Collection[str], now_ms: in
 
 def turnover_room_quote(state: PortfolioState, limits: PortfolioLimitsSet, now_ms: int, nav_quote: Decimal) -> Decimal:
     """How much notional may still be traded now, by the tighter of the two turnover limits, or by a transition's hour and
-    budget; not below zero."""
+    budget; not below zero. What open orders and those of unknown outcome may still trade counts as traded."""
     running = state.transition
     if running is not None:
         hour = _left(limits.transition_hour_max, nav_quote, running.traded, now_ms, HOUR_MS)
-        return max(min(hour, transition_left_quote(running)), _ZERO)
+        outstanding = _outstanding_quote(order for order in state.orders.values() if order.in_transition)
+        return max(MONEY.subtract(min(hour, transition_left_quote(running)), outstanding), _ZERO)
     five = _left(limits.turnover_5min_max, nav_quote, state.traded, now_ms, FIVE_MINUTES_MS)
     day = _left(limits.turnover_day_max, nav_quote, state.traded, now_ms, DAY_MS)
-    return max(min(five, day), _ZERO)
+    return max(MONEY.subtract(min(five, day), _outstanding_quote(state.orders.values())), _ZERO)
 
 
 def order_quote_max(state: PortfolioState, limits: PortfolioLimitsSet, nav_quote: Decimal) -> Decimal:
@@ -93,6 +94,15 @@ def crossed(state: PortfolioState, limits: PortfolioLimitsSet, now_ms: int, fill
         fraction = DECISION.divide(amount, fills.nav_quote)
         if fraction > limit:
             yield Alarm(cause, f"{plain(wire(fraction))} of net asset value, limit {plain(limit)}")
+
+
+def _outstanding_quote(orders: Iterable[OpenOrder]) -> Decimal:
+    total = _ZERO
+    for order in orders:
+        command = order.command
+        price = max(command.price_limit_quote or _ZERO, command.price_mid_quote)
+        total = MONEY.add(total, MONEY.multiply(remaining_base(order), price))
+    return total
 
 
 def _left(limit: Decimal, nav_quote: Decimal, traded: Iterable[Traded], now_ms: int, window_ms: int) -> Decimal:

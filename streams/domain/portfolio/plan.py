@@ -52,23 +52,26 @@ def make_plan(world: World, state: PortfolioState, sight: Sight, assets: Sequenc
 
 
 def release(world: World, state: PortfolioState, nav_quote: Decimal) -> tuple[tuple[Leg, ...], tuple[Leg, ...]]:
-    """(legs to send now, legs that go on waiting): the waiting buys of accounts with a filled sell, scaled to their funds.
+    """(legs to send now, legs that go on waiting): the waiting buys of accounts with a filled sell, scaled to their funds and,
+    at the prices of now, to the largest order and the turnover that are allowed.
 
     A buy is split only into parts that the venue takes on their own; else it waits for the next fill as a whole.
     """
+    assert state.limits is not None
     with localcontext(DECISION):
         sent: list[Leg] = []
         waiting = [leg for leg in state.waiting if leg.account not in state.sold]
         reachable = open_accounts(world, state)
+        waiting += [leg for leg in state.waiting if leg.account in state.sold and leg.account not in reachable]
+        ready = [leg for leg in state.waiting if leg.account in state.sold and leg.account in reachable]
+        fresh = [_repriced(world, state, leg) for leg in ready]
+        room = _share(_notional_max(fresh), turnover_room_quote(state, state.limits, world.time_ms, nav_quote))
+        largest = order_quote_max(state, state.limits, nav_quote)
         for account in sorted(state.sold):
-            legs = [leg for leg in state.waiting if leg.account == account]
-            if account not in reachable:
-                waiting += legs
-                continue
-            fresh = [_repriced(world, state, leg) for leg in legs]
-            scale = _scale(world, state, account, fresh, nav_quote)
-            for leg in fresh:
-                part, rest = _split(world, state, leg, scale)
+            legs = [leg for leg in fresh if leg.account == account]
+            scale = min(_scale(world, state, account, legs, nav_quote), room)
+            for leg in legs:
+                part, rest = _split(world, state, leg, min(scale, _share(_notional_max([leg]), largest)))
                 sent += part
                 waiting += rest
         return tuple(sent), tuple(waiting)
@@ -223,10 +226,17 @@ def _within_turnover(world: World, state: PortfolioState, legs: list[Leg], nav: 
     """The legs scaled to the turnover that is left, and a debt for each that is then below a minimum."""
     assert state.limits is not None
     room = turnover_room_quote(state, state.limits, world.time_ms, nav)
-    total = sum((leg.quantity_base * max(leg.price_cap_quote, leg.price_mid_quote) for leg in legs), _ZERO)
-    if total <= room:
-        return legs, []
-    return _scaled(world, state, legs, room / total, reasons.LIMIT)
+    return _scaled(world, state, legs, _share(_notional_max(legs), room), reasons.LIMIT)
+
+
+def _notional_max(legs: Sequence[Leg]) -> Decimal:
+    """What legs can trade at most, in quote units."""
+    return sum((leg.quantity_base * max(leg.price_cap_quote, leg.price_mid_quote) for leg in legs), _ZERO)
+
+
+def _share(wanted: Decimal, allowed: Decimal) -> Decimal:
+    """min(1, allowed / wanted)."""
+    return Decimal(1) if wanted <= allowed else allowed / wanted
 
 
 def _funded(world: World, state: PortfolioState, legs: list[Leg], nav: Decimal, debts: list[Debt]) -> Plan:
@@ -250,8 +260,7 @@ def _scale(world: World, state: PortfolioState, account: str, buys: Sequence[Leg
     cost = sum(
         (cost_at_cap(leg.quantity_base, leg.price_cap_quote, _rules(world, state, account, leg.symbol)) for leg in buys), _ZERO
     )
-    spendable = max(spendable_quote(world, state, account, nav), _ZERO)
-    return Decimal(1) if cost <= spendable else spendable / cost
+    return _share(cost, max(spendable_quote(world, state, account, nav), _ZERO))
 
 
 def _scaled(

@@ -24,6 +24,48 @@ def test_a_leg_is_capped_at_the_largest_order_and_the_rest_follows_in_the_next_r
     assert [m.round for m in again if isinstance(m, RebalanceDecided) and m.reason is Reason.DRIFT][:1] == [1]
 
 
+def test_a_buy_that_waited_while_its_price_rose_is_no_larger_than_the_largest_order():
+    """It was planned at the price of then; the sell that funds it may take as long as it likes."""
+    story = at_rest()
+    story.control(limits(order_notional_max=Decimal("0.002")))
+    (sell,) = orders(story.mark(BTC_UP))
+    story.admitted(sell)
+    story.intended(sell)
+    story.accepted(sell)
+    story.mark({"ETH/USDT": Decimal(5_000)})
+
+    (buy,) = orders(story.filled(sell))
+
+    assert buy.price_limit_quote is not None
+    assert buy.quantity_base * buy.price_limit_quote <= Decimal("0.002") * 131_500
+
+
+def test_a_buy_that_waited_is_cut_to_the_turnover_that_is_left_by_then():
+    story = at_rest()
+    (sell,) = orders(story.mark(BTC_UP))
+    story.admitted(sell)
+    story.intended(sell)
+    story.accepted(sell)
+    story.control(limits(turnover_5min_max=Decimal("0.0065")))
+
+    (buy,) = orders(story.filled(sell))
+
+    assert buy.quantity_base * buy.price_mid_quote <= Decimal("0.0065") * 101_500 - sell.quantity_base * sell.price_mid_quote
+
+
+def test_what_an_order_of_unknown_outcome_may_trade_is_not_planned_a_second_time():
+    story = at_rest()
+    story.control(limits(turnover_5min_max=Decimal("0.01")))
+    unknown = sells(story.mark({"BTC/USDT": Decimal(51_300)}))[0]
+    story.unknown(unknown)
+
+    said = story.mark({"ETH/USDT": Decimal(2_700)})
+
+    notional = sum(order.quantity_base * order.price_mid_quote for order in orders([unknown, *said]))
+    assert notional <= Decimal("0.01") * 103_700
+    assert len(orders(said)) == 1
+
+
 def test_a_plan_is_scaled_to_the_turnover_that_is_left():
     story = at_rest()
     story.control(limits(turnover_5min_max=Decimal("0.004")))
