@@ -159,9 +159,9 @@ class PortfolioState:
     `rounds` counts plans since the drift was last inside the threshold, `fruitless` those in a row that filled nothing.
     `limits_due`: a fill was booked that the limits have not been compared with yet. `benchmark` and `shortfalls` (oldest first)
     measure the day's loss against holding the targets. `transition` is under way, one for `transition_due` or for what `flowed`
-    begins at the next look with nothing in the way. `flows_open` are the flows of each
-    account that nobody has classified. `missed` names the first ledger entry that could not be booked: the holdings are wrong
-    from there on, and the quarantine stands until mended code folds the journal anew.
+    begins at the next look with nothing in the way; `transitioned` is what those that ended have traded, for its hour.
+    `flows_open` are the flows of each account that nobody has classified. `missed` names the first ledger entry that could
+    not be booked: the holdings are wrong from there on, and the quarantine stands until mended code folds the journal anew.
     """
 
     portfolio: Name
@@ -196,6 +196,7 @@ class PortfolioState:
     shortfalls: tuple[Shortfall, ...] = ()
     transition: Transition | None = None
     transition_due: TransitionCause | None = None
+    transitioned: tuple[Traded, ...] = ()
     flowed: dict[Asset, Amount] = field(default_factory=dict)
     flows_open: dict[Name, tuple[Text, ...]] = field(default_factory=dict)
 

@@ -33,15 +33,17 @@ def turned(state: PortfolioState, fills: Valuation, now_ms: int) -> PortfolioSta
     if not pending(state):
         return state
     running = state.transition
+    traded = state.transitioned if running is None else running.traded
     cause = state.transition_due or (TransitionCause.FLOW if _is_large(state, fills) else None)
     if cause is not None:
         budget = wire(DECISION.multiply(BUDGET, _preview_quote(state, fills)))
-        running = Transition(cause, now_ms, budget, traded=() if running is None else running.traded)
+        running = Transition(cause, now_ms, budget, traded=traded)
     if running is not None:
         order_quote = DECISION.multiply(state.limits.transition_order_max, fills.nav_quote)
         if drift_max(fills) < state.policy.threshold or transition_left_quote(running) < order_quote:
             running = None
-    return replace(state, transition=running, transition_due=None, flowed={})
+    ended = traded if running is None else ()
+    return replace(state, transition=running, transition_due=None, transitioned=ended, flowed={})
 
 
 def pending(state: PortfolioState) -> bool:

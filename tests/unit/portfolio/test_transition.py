@@ -168,6 +168,27 @@ def test_3_1_new_targets_in_a_transition_begin_another_whose_hour_goes_on() -> N
     assert reason_now(story) is Reason.LIMIT
 
 
+def test_3_1_the_hour_of_transitions_goes_on_when_one_has_arrived() -> None:
+    """Targets that change again and again are reached no faster than those that stay."""
+    story = at_rest(mark_age_ms_max=10 * MINUTE_MS)
+    story.control(limits(**PATIENT))
+    said: list[Message] = []
+    for weight in ("0.48", "0.5", "0.48", "0.5"):
+        new = story.control(targets(BTC=weight, ETH="0.3"))
+        said += [*new, *story.work_off(new, rounds_max=100)]
+        for _ in range(3):
+            new = story.mark(after_ms=MINUTE_MS)
+            said += [*new, *story.work_off(new, rounds_max=100)]
+    first = story.control(targets(BTC="0.4", ETH="0.3"))
+    said += [*first, *story.work_off(first, rounds_max=100)]
+
+    moving = [m for m in said if isinstance(m, RebalanceDecided) and m.transition is not None]
+    placed = [order for order in orders(said) if order.signal_id in {signal.signal_id for signal in moving}]
+    assert len({signal.transition.since_ms for signal in moving if signal.transition}) == 5
+    assert placed[-1].decided_at_ms - placed[0].decided_at_ms < HOUR_MS
+    assert Decimal(9_000) < sum(notional(order) for order in placed) <= Decimal(10_000)
+
+
 def test_3_1_a_used_up_budget_ends_the_transition_and_ordinary_limits_finish_it() -> None:
     story = at_rest(mark_age_ms_max=10 * MINUTE_MS)
     story.control(limits(**PATIENT))
