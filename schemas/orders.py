@@ -50,7 +50,7 @@ class TimeInForce(StrEnum):
 
 
 Attempt = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
-"""The protocol's k: 1 for the first request of a command. Orders have a handful; a cancel is tried as long as its target stands."""
+"""The protocol's k: 1 for the first request of a command. A cancel is tried as long as its order stands."""
 
 
 class OrderCommand(Message):

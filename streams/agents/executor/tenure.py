@@ -37,7 +37,7 @@ from streams.agents.executor.watching import VenueWatch
 from streams.domain.orders.authority import for_account
 from streams.domain.orders.books import Books
 from streams.domain.orders.budget import bucket, salt_of
-from streams.domain.orders.checkpoint import checkpoint
+from streams.domain.orders.checkpoint import DoesNotFitError, checkpoint
 from streams.domain.orders.outcome import VenueReply
 from streams.domain.orders.protocol import next_wake, step
 from streams.domain.orders.state import State
@@ -250,15 +250,18 @@ class Tenure:
 
     def _write_checkpoint(self) -> None:
         self._near.points.reach(Point.BEFORE_CHECKPOINT)
-        self._spawn(self._point(self._publish_checkpoint()))
+        self._spawn(self._checkpoint())
 
-    def _publish_checkpoint(self) -> "asyncio.Future[int]":
+    async def _checkpoint(self) -> None:
+        """Write the books as they are now, and point the lease row there. One too large to be read again is not written."""
         assert self._state is not None
-        next_offset = self._near.events.next_offset(self._account.account)
-        return self._publish(checkpoint(self._state.books, self._near.config.owner, self._near.clock.wall_ms(), next_offset))
-
-    async def _point(self, ack: "asyncio.Future[int]") -> None:
-        offset = await ack
+        config, next_offset = self._near.config, self._near.events.next_offset(self._account.account)
+        try:
+            message = checkpoint(self._state.books, config.owner, self._near.clock.wall_ms(), next_offset)
+        except DoesNotFitError as error:
+            log.error("%s; the next owner reads the log from the one before on", error)
+            return
+        offset = await self._publish(message)
         if offset < 0:
             return
         self._near.points.reach(Point.CHECKPOINT_DURABLE)
@@ -278,7 +281,7 @@ class Tenure:
             self._take_all()
         try:
             async with asyncio.timeout(self._near.config.stop_within_ms / 1000):
-                await self._point(self._publish_checkpoint())
+                await self._checkpoint()
         except TimeoutError:
             log.warning("account %s: the last checkpoint is not acknowledged", self._account.account)
 

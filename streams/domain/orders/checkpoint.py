@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.codec import encode
+from schemas.codec import VALUE_BYTES_MAX, encode
 from schemas.ledger import OrderState
 from schemas.orders import EndedOrder, ExecutorCheckpoint, OpenCommand, OpenFlow
 from streams.domain.errors import InvariantError
@@ -16,12 +16,31 @@ from streams.domain.orders.books import Books, Ended, Order, forgotten_ms
 
 _ORDER = TypeAdapter(Order)
 ENDED_KEPT = 500
+_KEPT = (ENDED_KEPT, ENDED_KEPT // 2, ENDED_KEPT // 4, ENDED_KEPT // 8, ENDED_KEPT // 16, 0)
 _NO_DIGEST = "0" * 64
 
 
+class DoesNotFitError(ValueError):
+    """There is more to say than a message may hold."""
+
+
 def checkpoint(books: Books, owner: str, at_ms: int, events_next_offset: int) -> ExecutorCheckpoint:
-    """The books as a message. `events_next_offset` is a lower bound of where the log goes on after it."""
-    message = ExecutorCheckpoint(
+    """The books as a message. `events_next_offset` is a lower bound of where the log goes on after it.
+
+    Of orders that ended as many are kept as a message has room for. Raises DoesNotFitError when even without them it is larger
+    than what anybody reads.
+    """
+    for kept in _KEPT:
+        message = _message(books, list(books.ended.values())[-kept:] if kept else [], owner, at_ms, events_next_offset)
+        value = encode(message)
+        if len(value) <= VALUE_BYTES_MAX:
+            return message.model_copy(update={"state_sha256": _digest(value)})
+    raise DoesNotFitError(f"account {books.account}: a checkpoint is larger than the {VALUE_BYTES_MAX} bytes that are read")
+
+
+def _message(books: Books, ended: list[Ended], owner: str, at_ms: int, events_next_offset: int) -> ExecutorCheckpoint:
+    names = {order.client_order_id: order for order in ended}
+    return ExecutorCheckpoint(
         account=books.account,
         epoch=books.epoch,
         at_ms=at_ms,
@@ -37,11 +56,11 @@ def checkpoint(books: Books, owner: str, at_ms: int, events_next_offset: int) ->
             )
             for order in books.orders.values()
         ),
-        client_order_ids_unexpired=tuple(books.ended)[-ENDED_KEPT:],
-        ended=tuple(_ended(order) for order in list(books.ended.values())[-ENDED_KEPT:] if order.command_id),
+        client_order_ids_unexpired=tuple(names),
+        ended=tuple(_ended(order) for order in ended if order.command_id),
         opened_at_ms=books.opened_at_ms,
         reconciled_ms=books.reconciled_ms,
-        forgotten_ms=forgotten_ms(books, dict(list(books.ended.items())[-ENDED_KEPT:])),
+        forgotten_ms=forgotten_ms(books, names),
         flows_open={flow_id: OpenFlow(asset=asset, amount=amount) for flow_id, (asset, amount) in books.flows_open.items()},
         flows_seen=dict(books.flows_seen),
         foreign_orders=dict(books.foreign_orders),
@@ -53,12 +72,11 @@ def checkpoint(books: Books, owner: str, at_ms: int, events_next_offset: int) ->
         events_next_offset=events_next_offset,
         state_sha256=_NO_DIGEST,
     )
-    return message.model_copy(update={"state_sha256": _digest(message)})
 
 
 def restore(message: ExecutorCheckpoint) -> Books:
     """The books that a checkpoint holds. Raises InvariantError when it is not what its writer wrote."""
-    if _digest(message) != message.state_sha256:
+    if _digest(encode(message)) != message.state_sha256:
         raise InvariantError(f"account {message.account}: the checkpoint's hash does not match its content")
     try:
         orders = {command.command_id: _ORDER.validate_json(command.state) for command in message.commands}
@@ -130,7 +148,7 @@ def _remembered(order: EndedOrder) -> Ended:
     )
 
 
-def _digest(message: ExecutorCheckpoint) -> str:
-    fields = json.loads(encode(message))
+def _digest(value: bytes) -> str:
+    fields = json.loads(value)
     fields.pop("state_sha256")
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

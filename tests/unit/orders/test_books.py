@@ -67,7 +67,7 @@ def test_given_a_checkpoint_that_was_altered_then_it_is_refused() -> None:
     hollow = message.commands[0].model_copy(update={"state": "{}"})
     altered = message.model_copy(update={"commands": (hollow,)})
     with pytest.raises(InvariantError, match="cannot be read"):
-        restore(altered.model_copy(update={"state_sha256": _digest(altered)}))
+        restore(altered.model_copy(update={"state_sha256": _digest(encode(altered))}))
 
 
 def test_given_events_of_a_former_owner_then_they_change_nothing() -> None:

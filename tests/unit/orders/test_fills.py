@@ -5,12 +5,13 @@ from decimal import Decimal
 
 import pytest
 
+from schemas.codec import decode, encode
 from schemas.ledger import EntryKind
 from schemas.orders import AccountHalted, OrderClosed, OrderFilled, OrderIntended, OwnerStarted, Side
 from streams.domain.ids import client_order_id, digest_id
 from streams.domain.ledger.books import Books as LedgerBooks
 from streams.domain.orders.books import ENDED_MAX, Books
-from streams.domain.orders.checkpoint import ENDED_KEPT, checkpoint, restore
+from streams.domain.orders.checkpoint import ENDED_KEPT, DoesNotFitError, checkpoint, restore
 from streams.domain.orders.outcome import Failure, OrderNews, Standing, TradeView, VenueReply
 from streams.domain.orders.stimuli import LookUp, OrderHeard, SendOrder
 from tests.unit.orders.desk import WALL_MS, Desk, cancel, desk, place, trade, view
@@ -287,6 +288,29 @@ def test_1_3_what_is_left_out_of_the_books_or_of_a_checkpoint_is_remembered_as_f
     kept = restore(checkpoint(books, "one", table.wall_ms, 7))
     assert (len(kept.ended), kept.forgotten_ms) == (ENDED_KEPT, 2 * ENDED_MAX - ENDED_KEPT)
     assert kept.ended[other].ended_at_ms == crowded.wall_ms
+
+
+def test_1_3_a_checkpoint_of_orders_with_many_trades_leaves_the_oldest_out_and_can_be_read_again() -> None:
+    """Found once: a checkpoint that nobody could read stood in the log, and no owner could take the account over any more."""
+    table, client = forgotten(0)
+    order = table.state.books.ended[client]
+    names = [client_order_id(digest_id(f"{n}"), 1) for n in range(ENDED_KEPT)]
+    trades = frozenset(f"{4_000_000_000 + n}" for n in range(150))
+    many = {
+        name: replace(order, client_order_id=name, trade_ids=trades, ended_at_ms=n) for n, name in enumerate(names, start=1)
+    }
+    message = checkpoint(replace(table.state.books, ended=many), "one", table.wall_ms, 7)
+    kept = restore(decode(message.ce_type(), encode(message)))  # type: ignore[arg-type]
+    assert 100 <= len(kept.ended) < ENDED_KEPT
+    assert kept.ended == {name: many[name] for name in names[-len(kept.ended) :]}
+    assert kept.forgotten_ms == ENDED_KEPT - len(kept.ended)
+
+
+def test_1_3_a_checkpoint_that_nobody_could_read_is_not_made() -> None:
+    books = forgotten(0)[0].state.books
+    flows = {f"trade/BTC/USDT/{4_000_000_000 + n}/USDT": WALL_MS for n in range(20_000)}
+    with pytest.raises(DoesNotFitError, match="alice"):
+        checkpoint(replace(books, flows_seen=flows), "one", WALL_MS, 7)
 
 
 def test_1_3_the_ledger_posts_nothing_for_a_fill_that_the_executor_places_nowhere() -> None:
