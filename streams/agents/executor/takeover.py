@@ -82,17 +82,29 @@ async def read_past(near: Ground, account: str, lease: Lease | None) -> Past:
     end = await near.log.end_offset(ORDERS_EVENTS, partition)
     pointer = lease.checkpoint_offset if lease is not None else None
     if pointer is not None:
-        try:
-            pointed = await near.log.read(ORDERS_EVENTS, partition, pointer, pointer + 1)
-        except PositionLostError as error:
-            log.warning("account %s: its checkpoint is not where the lease row says (%s); reading all", account, error)
-        else:
-            first = next((event for _, event in _events(pointed, account)), None)
-            if isinstance(first, ExecutorCheckpoint):
-                return await _read_on(near, Past(restore(first), pointer + 1, True), partition, end)
-            log.warning("account %s: no checkpoint at offset %d of its events; reading all", account, pointer)
+        books = await _pointed(near, account, partition, pointer)
+        if books is not None:
+            return await _read_on(near, Past(books, pointer + 1, True), partition, end)
     begin = await near.log.begin_offset(ORDERS_EVENTS, partition)
     return await _read_on(near, Past(Books(account), begin, False), partition, end)
+
+
+async def _pointed(near: Ground, account: str, partition: int, pointer: int) -> Books | None:
+    """The books of the checkpoint that the lease row points at; None when there is none that can be used."""
+    try:
+        records = await near.log.read(ORDERS_EVENTS, partition, pointer, pointer + 1)
+    except PositionLostError as error:
+        log.warning("account %s: its checkpoint is not where the lease row says (%s); reading all", account, error)
+        return None
+    first = next((event for _, event in _events(records, account)), None)
+    if not isinstance(first, ExecutorCheckpoint):
+        log.warning("account %s: no checkpoint at offset %d of its events; reading all", account, pointer)
+        return None
+    try:
+        return restore(first)
+    except InvariantError as error:
+        log.error("%s; reading all", error)
+        return None
 
 
 async def _read_on(near: Ground, past: Past, partition: int, end: int) -> Past:

@@ -50,6 +50,19 @@ async def test_2_4_given_a_checkpoint_then_what_is_read_does_not_grow_with_the_p
     assert read.records == 1 + len(tail) + 1  # the checkpoint, the tail, our own OwnerStarted
 
 
+async def test_2_4_given_a_checkpoint_of_a_hash_that_is_not_its_own_then_all_is_read(tmp_path: Path) -> None:
+    """The log holds the truth in any case: a version that reads a checkpoint in another way goes on all the same."""
+    around, broker, _, _ = near(tmp_path)
+    events = _past(20)
+    books = Books(ACCOUNT)
+    for event in events:
+        books = evolve(books, event)
+    wrong = checkpoint(Books(ACCOUNT, epoch=9), "x", 1, len(events)).model_copy(update={"commands_next_offset": 7})
+    publish(broker, [*events, wrong])
+    past = await read_past(around, ACCOUNT, Lease("r", "x", 1, 0, len(events)))
+    assert past == Past(books, len(events) + 1, True)
+
+
 async def test_2_4_given_no_checkpoint_then_a_long_past_is_read_in_slices(tmp_path: Path) -> None:
     """A lost lease row makes an owner read everything: never more at once than memory is there for."""
     around, broker, _, _ = near(tmp_path)
