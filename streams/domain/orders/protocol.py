@@ -225,7 +225,8 @@ _PLACED = ("side", "quantity_base", "price_limit_quote", "price_mid_quote")
 
 
 def _refusal(turn: Turn, event: CommandRead) -> str | None:
-    """Why this command is not admitted, or None. A cancel is refused only for its author."""
+    """Why this command is not admitted, or None. A cancel is refused only for its author, or when there are more of them than
+    orders could have: one of their fold's and one of our own each."""
     command, state = event.command, turn.state
     if command.venue != state.rules.venue:
         return "wrong_venue"
@@ -235,7 +236,8 @@ def _refusal(turn: Turn, event: CommandRead) -> str | None:
         return "wrong_portfolio"
     if state.authority.incarnation != command.incarnation:
         return "wrong_incarnation"
-    if len(state.books.orders) >= state.rules.commands_max:
+    room = state.rules.commands_max * (3 if isinstance(command, CancelOrder) else 1)
+    if len(state.books.orders) >= room:
         return "too_many_commands"
     if isinstance(command, CancelOrder):
         return None

@@ -37,7 +37,7 @@ from streams.domain.orders.stimuli import (
     TakenOver,
     Ticked,
 )
-from tests.unit.orders.desk import BOOT_MS, WALL_MS, Desk, desk, place, trade, view
+from tests.unit.orders.desk import BOOT_MS, WALL_MS, Desk, cancel, desk, place, trade, view
 
 
 def test_given_a_command_when_its_intent_is_read_back_then_exactly_one_request_leaves() -> None:
@@ -441,6 +441,19 @@ def test_given_too_many_open_commands_then_the_next_is_refused() -> None:
     table.command(place(1))
     table.command(place(2))
     assert table.said(CommandNotAdmitted)[0].cause == "too_many_commands"
+
+
+def test_given_as_many_open_commands_as_there_may_be_then_their_cancels_are_admitted_all_the_same() -> None:
+    """Whoever decides a cancel decides it once: refused, it would leave its order on the book."""
+    table = desk(rules=replace(desk().state.rules, commands_max=1))
+    target, client = table.sent(place(1, time_in_force="gtc"))
+    table.accept(target, view(client))
+    table.allow(stop=StopKind.HALT)  # the executor's own cancel is a command as well
+    assert len(table.state.books.orders) == 2
+    given = table.command(cancel(target, 2))
+    assert table.story(given)[0] == "admitted"
+    table.command(cancel(target, 3))
+    assert [event.cause for event in table.said(CommandNotAdmitted)] == ["too_many_commands"]
 
 
 def test_given_a_budget_of_three_a_second_then_the_fourth_order_waits() -> None:
