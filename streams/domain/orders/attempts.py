@@ -76,7 +76,7 @@ def _attempt(turn: Turn, order: Order) -> None:
     command = order.command
     if not isinstance(command, PlaceOrder):
         return _expire(turn, order, "command_lost")
-    cause = gate.outdated(command, state, now) or gate.forbidden(state, now) or gate.off_collar(command, state, now)
+    cause = gate.unwanted(command, state, now)
     if cause is None and attempt > state.rules.attempts_max:
         cause = "attempts_exhausted"
     if cause is not None:

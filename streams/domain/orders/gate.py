@@ -152,10 +152,18 @@ def closed(command: PlaceOrder, state: State, now: Now) -> str | None:
     return (
         unproven(state, now)
         or price_unproven(command, state, now)
-        or forbidden(state, now)
-        or outdated(command, state, now)
-        or off_collar(command, state, now)
+        or unwanted(command, state, now)
         or overtaken(command.symbol, state, now)
+    )
+
+
+def unwanted(command: PlaceOrder, state: State, now: Now) -> str | None:
+    """Why an order is to be placed neither now nor later, or None: its time, somebody's will, or a limit."""
+    return (
+        outdated(command, state, now)
+        or forbidden(state, now)
+        or over_limit(command, state, now)
+        or off_collar(command, state, now)
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from schemas.control import AccountLimitsSet
 from schemas.orders import PlaceOrder
@@ -72,7 +72,6 @@ def _outside_collar(limits: AccountLimitsSet, command: PlaceOrder) -> bool:
 
 
 def _sum(amounts: Iterable[Decimal]) -> Decimal:
-    total = Decimal(0)
-    for amount in amounts:
-        total = MONEY.add(total, amount)
-    return total
+    """The exact sum; a day's minutes are added up before every request."""
+    with localcontext(MONEY):
+        return sum(amounts, Decimal(0))

@@ -243,12 +243,7 @@ def _refusal(turn: Turn, event: CommandRead) -> str | None:
         return None
     if (command.order_type is OrderType.LIMIT) != (command.price_limit_quote is not None):
         return "malformed"
-    return (
-        gate.outdated(command, state, turn.now)
-        or gate.forbidden(state, turn.now)
-        or gate.over_limit(command, state, turn.now)
-        or gate.off_collar(command, state, turn.now)
-    )
+    return gate.unwanted(command, state, turn.now)
 
 
 def _read_back(turn: Turn, event: IntentReadBack) -> None:

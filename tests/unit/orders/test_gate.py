@@ -1,6 +1,7 @@
 """Closed unless provably open: every way in which the gate is shut, one by one."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
@@ -14,7 +15,7 @@ from streams.domain.orders.outcome import Failure, Standing, VenueReply
 from streams.domain.orders.state import State
 from streams.domain.orders.stimuli import AuthorityRead, LookUp, SendCancel, SendOrder, TakenOver, VenueTimeRead
 from streams.domain.orders.turn import Turn
-from tests.unit.orders.desk import BOOT_MS, RULES, WALL_MS, Desk, authority, cancel, desk, market, place, trade, view
+from tests.unit.orders.desk import BOOT_MS, LIMITS, RULES, WALL_MS, Desk, authority, cancel, desk, market, place, trade, view
 from tests.unit.orders.test_opening import show
 
 
@@ -53,6 +54,32 @@ def test_given_a_gate_that_is_shut_by_control_then_the_command_is_refused(change
     table.allow(**changes)
     table.command(place())
     assert table.said(CommandNotAdmitted)[0].cause == cause
+
+
+@pytest.mark.parametrize(
+    ("lowered", "cause"),
+    [
+        ({"symbols": ("ETH/USDT",)}, "limit:symbols"),
+        ({"order_notional_max_quote": Decimal(1999)}, "limit:order_notional_max_quote"),
+        ({"turnover_day_max_quote": Decimal(1999)}, "limit:turnover_day_max_quote"),
+    ],
+)
+@pytest.mark.parametrize("waits_for", ["a lease", "its intent in the log"])
+def test_given_limits_that_are_lowered_while_a_command_waits_then_it_is_not_sent(
+    waits_for: str, lowered: dict[str, object], cause: str
+) -> None:
+    """Found once: limits were looked at when a command was admitted, and up to ten seconds later it left under any."""
+    table = desk()
+    if waits_for == "a lease":
+        table.wait(5000)
+    command = table.command(place())
+    table.allow(limits=LIMITS.model_copy(update=lowered))
+    table.renew()
+    table.wait(100)
+    table.read_back(command)
+    assert not table.asked(SendOrder)
+    table.wait(1000)
+    assert [event.cause for event in table.said(CommandExpiredUnsent)] == [cause]
 
 
 def test_given_a_resume_while_a_command_waits_then_it_is_voided() -> None:
