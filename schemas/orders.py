@@ -436,7 +436,8 @@ class ExecutorCheckpoint(ExecutionEvent):
     `totals` is what the account should hold by its opening, fills and flows; `turnover_quote` what it traded in each minute of
     the last day, by the minute's start in UTC milliseconds; `flows_seen` the venue time of each flow of the last weeks; up to
     `reconciled_ms` (venue time) the account's own trades were compared with the books. Orders that ended after `forgotten_ms`
-    are all among `ended`. `foreign_orders` are the orders by hand that stand, by their flow's id.
+    are all among `ended`. `foreign_orders` are the orders by hand that stand, by their flow's id. `refused_early` is the
+    highest refused command of an incarnation that is not the one of `answered`.
     """
 
     TYPE: ClassVar[str] = "orders.executor-checkpoint"
@@ -445,6 +446,7 @@ class ExecutorCheckpoint(ExecutionEvent):
     commands: tuple[OpenCommand, ...]
     client_order_ids_unexpired: tuple[ClientOrderId, ...]
     answered: dict[Name, AnsweredUpTo]
+    refused_early: dict[Name, AnsweredUpTo] = {}
     halts: dict[Id, Text] = {}
     opened_at_ms: Count = 0
     reconciled_ms: Count = 0

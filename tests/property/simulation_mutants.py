@@ -92,7 +92,7 @@ MUTANTS = (
     Mutant(
         "a command that is read again is done again",
         f"{ORDERS}/protocol.py",
-        "    if former or not precedes(mark, command.incarnation, command.decision_number, command.ordinal):",
+        "    if former or turn.books.answers(command):",
         "    if former:",
         "I2",
     ),

@@ -122,7 +122,7 @@ class Books:
     `flows_seen` holds the venue's time of each flow of the last weeks, and of each announcement that explained one;
     `foreign_orders` are the orders by hand that stand on the book, by their flow's id. Up to `reconciled_ms` the account's
     trades were compared with the books: it lasts by checkpoints alone. Every order that ended after `forgotten_ms` is among
-    `ended`.
+    `ended`. `refused_early` marks what was refused of an incarnation of its portfolio that is not the one of `answered`.
     """
 
     account: str
@@ -137,6 +137,7 @@ class Books:
     orders: Mapping[str, Order] = field(default_factory=dict)
     ended: Mapping[str, Ended] = field(default_factory=dict)
     answered: Mapping[str, AnsweredUpTo] = field(default_factory=dict)
+    refused_early: Mapping[str, AnsweredUpTo] = field(default_factory=dict)
     halts: Mapping[str, str] = field(default_factory=dict)
     totals: Mapping[str, Decimal] = field(default_factory=dict)
     turnover: Turnover = field(default_factory=dict)
@@ -147,6 +148,11 @@ class Books:
         if client_order_id in self.ended:
             return True
         return any(o.intent is not None and o.intent.client_order_id == client_order_id for o in self.orders.values())
+
+    def answers(self, command: PlaceOrder | CancelOrder) -> bool:
+        """Whether this command, or one that was decided after it, was answered: it is a repeat."""
+        marks = (self.answered.get(command.portfolio), self.refused_early.get(command.portfolio))
+        return not all(precedes(mark, command.incarnation, command.decision_number, command.ordinal) for mark in marks)
 
     def has_trade(self, command_id: str, client_order_id: str, trade_id: str) -> bool:
         """Whether this trade of that order is booked already."""
@@ -242,20 +248,30 @@ def _admitted(books: Books, event: CommandAdmitted) -> Books:
         books,
         orders={**books.orders, event.command_id: order},
         answered={**books.answered, event.portfolio: answered},
+        refused_early=_without(books.refused_early, event.portfolio, event.incarnation),
         commands_next_offset=max(books.commands_next_offset, event.commands_offset + 1),
     )
 
 
 def _not_admitted(books: Books, event: CommandNotAdmitted) -> Books:
-    """A refused command of another incarnation does not move the mark: it may be an old one that came back."""
+    """A refused command of another incarnation does not move the mark, it has one of its own: that incarnation may be one of
+    which control was not heard yet, and when it was, what was refused already must not be admitted."""
     advance(None, happened(event))
     known = books.answered.get(event.portfolio)
-    answered = books.answered
-    if known is None or known.incarnation == event.incarnation:
-        mark = AnsweredUpTo(incarnation=event.incarnation, decision_number=event.decision_number, ordinal=event.ordinal)
-        answered = {**books.answered, event.portfolio: mark}
+    mark = AnsweredUpTo(incarnation=event.incarnation, decision_number=event.decision_number, ordinal=event.ordinal)
     next_offset = max(books.commands_next_offset, event.commands_offset + 1)
-    return changed(books, answered=answered, commands_next_offset=next_offset)
+    if known is not None and known.incarnation != event.incarnation:
+        early = {**books.refused_early, event.portfolio: mark}
+        return changed(books, refused_early=early, commands_next_offset=next_offset)
+    return changed(books, answered={**books.answered, event.portfolio: mark}, commands_next_offset=next_offset)
+
+
+def _without(marks: Mapping[str, AnsweredUpTo], portfolio: str, incarnation: str) -> Mapping[str, AnsweredUpTo]:
+    """The marks without one of that incarnation: everything answered from here on lies above it."""
+    mark = marks.get(portfolio)
+    if mark is None or mark.incarnation != incarnation:
+        return marks
+    return {name: other for name, other in marks.items() if name != portfolio}
 
 
 def _progressed(books: Books, event: CommandEvent) -> Books:

@@ -18,7 +18,6 @@ from schemas.orders import (
 )
 from streams.domain.frozen import changed
 from streams.domain.orders import alarms, attempts, cancels, distrust, flows, gate, opening, stops
-from streams.domain.orders.books import precedes
 from streams.domain.orders.checkpoint import with_command
 from streams.domain.orders.state import LeaseProof, State, VenueTime
 from streams.domain.orders.stimuli import (
@@ -193,9 +192,8 @@ def _admit(turn: Turn, event: CommandRead) -> None:
     command = event.command
     if event.offset < turn.books.commands_next_offset:
         return
-    mark = turn.books.answered.get(command.portfolio)
     former = turn.state.authority is not None and turn.state.authority.is_former(command.portfolio, command.incarnation)
-    if former or not precedes(mark, command.incarnation, command.decision_number, command.ordinal):
+    if former or turn.books.answers(command):
         _seen(turn, event.offset)
         turn.change(repeats=turn.state.repeats + 1)
         return

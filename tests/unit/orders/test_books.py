@@ -144,8 +144,27 @@ def test_given_a_refused_command_of_another_incarnation_then_the_mark_stays() ->
     assert table.state.books.answered["main"].decision_number == 7
     table.halt_file = None
     table.allow(incarnation="1" * 32)
-    table.command(place(1, incarnation="1" * 32))
+    table.command(place(2, incarnation="1" * 32))
     assert table.state.books.answered["main"].incarnation == "1" * 32
+
+
+def test_given_a_command_refused_because_control_was_not_heard_yet_when_it_comes_again_then_it_is_a_repeat() -> None:
+    """Found once: a fold that had heard of its new incarnation first was refused, and its command, published again after a
+    crash, was admitted: two answers to one command, at which the ledger stops."""
+    table = desk()
+    table.command(place(7))
+    early = place(1, incarnation="1" * 32)
+    table.command(early)
+    assert [event.cause for event in table.said(CommandNotAdmitted)] == ["wrong_incarnation"]
+    after = desk(restore(checkpoint(table.state.books, "me", 9, 70)))
+    after.allow(incarnation="1" * 32, former=frozenset({"0" * 32}))
+    after.command(early)
+    assert after.story(early.command_id) == []
+    after.command(place(1, 1, incarnation="1" * 32))
+    assert after.state.books.answered["main"].ordinal == 1
+    assert not after.state.books.refused_early
+    after.command(early)
+    assert after.story(early.command_id) == []
 
 
 def test_given_many_ended_orders_then_only_the_newest_are_remembered() -> None:
