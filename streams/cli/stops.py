@@ -14,7 +14,7 @@ import click
 from schemas.control import CancelRequested, StopKind, TradingResumed, TradingStopped
 from schemas.ledger import OrderState
 from streams import settings
-from streams.agents.executor.control import HALT_FILE
+from streams.agents.executor.control import HALT_FILE, HaltFile
 from streams.cli.control import ControlTopic, accounts_within, check_concerned, check_scope, spoken, write_control
 from streams.cli.inspect import query
 from streams.domain.errors import RefusedError
@@ -107,10 +107,8 @@ def _halt_offline(checked: Settings, scope: str, why: str) -> None:
     from streams.cli import offline
 
     accounts_within(checked, scope)
-    path = checked.state_dir / HALT_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{scope} {why or 'operator'}\n")
-    click.echo(f"wrote {path}: no new order within {scope} until it is removed")
+    HaltFile(checked.state_dir).add(scope, why or "operator")
+    click.echo(f"wrote {checked.state_dir / HALT_FILE}: no new order within {scope} until it is removed")
     still = asyncio.run(offline.drained(checked, scope))
     for account, orders in sorted(still.items()):
         if orders is None:

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from schemas.codec import decode
@@ -20,13 +21,16 @@ log = logging.getLogger("trimtab.executor")
 
 HALT_FILE = "HALT"
 END_PATIENCE_S = 2.0
-_FILE_CHARACTERS_MAX = 1000
+_FILE_CHARACTERS_MAX = 10_000
+_NO_REASON = "no reason given"
+_SCOPE = re.compile(r"(account|venue|portfolio):[a-z0-9][a-z0-9_-]{0,63}")
 
 
 class HaltFile:
-    """`$STATE_DIR/HALT`: its first word is the scope (`all`, `account:x`, `venue:y`, `portfolio:z`), the rest the reason.
+    """`$STATE_DIR/HALT`: each line halts. Its first word is the scope (`all`, `account:x`, `venue:y`, `portfolio:z`), the rest
+    the reason.
 
-    A file that cannot be read, or whose first word is no scope, concerns everything.
+    A file that cannot be read or is empty, and a line whose first word is no scope, concern everything.
     """
 
     def __init__(self, state_dir: Path) -> None:
@@ -45,17 +49,33 @@ class HaltFile:
         """Why nothing new may be sent for this account, or None."""
         try:
             os.stat(self._place)  # asked at each step, mostly in vain: a stat that fails is cheaper than an open
-            text = self._path.read_text(errors="replace")[:_FILE_CHARACTERS_MAX]
+            with self._path.open(errors="replace") as file:
+                text = file.read(_FILE_CHARACTERS_MAX + 1)
         except FileNotFoundError:
             return None
         except OSError as error:
             return f"the HALT file cannot be read: {error.strerror}"
-        scope, _, why = text.strip().partition(" ")
-        kind, colon, name = scope.partition(":")
-        if colon and kind in ("account", "venue", "portfolio") and name:
-            concerned = {"account": account, "venue": venue, "portfolio": portfolio}[kind] == name
-            return (why.strip() or "no reason given") if concerned else None
-        return text.strip() or "no reason given"
+        if len(text) > _FILE_CHARACTERS_MAX:
+            return f"the HALT file is longer than {_FILE_CHARACTERS_MAX} characters"
+        scopes = {f"account:{account}", f"venue:{venue}", f"portfolio:{portfolio}"}
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return next((why for line in lines if (why := _reason(line, scopes))), None) if lines else _NO_REASON
+
+    def add(self, scope: str, why: str) -> None:
+        """Halt this scope, too: what the file says already stands, and nobody sees it half written."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        known = self._path.read_text(errors="replace").splitlines() if self._path.exists() else []
+        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        draft.write_text("\n".join([*known, " ".join((scope, *why.split()))]) + "\n")
+        draft.replace(self._path)
+
+
+def _reason(line: str, scopes: Collection[str]) -> str | None:
+    """Why this line of the file halts one of these scopes, or None."""
+    scope, *why = line.split(maxsplit=1)
+    if not _SCOPE.fullmatch(scope):
+        return line
+    return (why[0] if why else _NO_REASON) if scope in scopes else None
 
 
 class ControlWatch:

@@ -110,12 +110,33 @@ def test_given_settings_that_cannot_be_safe_then_they_are_refused(tmp_path: Path
         ("venue:other down", None),
         ("portfolio:main why", "why"),
         ("planet:earth why", "planet:earth why"),
+        ("portfolio:main\twhy", "why"),
+        ("account:alice\n", "no reason given"),
+        ("account:bob lost\naccount:alice lost too\n", "lost too"),
+        ("account:bob lost\n\nvenue:other down\n", None),
+        ("account:bob\nthe key is lost", "the key is lost"),
+        ("account:Alice", "account:Alice"),
     ],
 )
 def test_given_a_halt_file_then_its_scope_decides_and_doubt_halts(tmp_path: Path, text: str | None, reason: str | None) -> None:
     if text is not None:
         (tmp_path / "HALT").write_text(text)
     assert HaltFile(tmp_path).reason("alice", "sim", "main") == reason
+
+
+def test_given_a_second_halt_by_the_file_then_the_first_one_stands(tmp_path: Path) -> None:
+    file = HaltFile(tmp_path / "state")
+    file.add("account:alice", "the key\nis lost")
+    file.add("venue:other", "down")
+    assert file.reason("alice", "sim", "main") == "the key is lost"
+    assert file.reason("bob", "other", "main") == "down"
+    assert file.reason("bob", "sim", "main") is None
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["HALT"]
+
+
+def test_given_a_halt_file_that_is_too_long_to_be_read_whole_then_everything_halts(tmp_path: Path) -> None:
+    (tmp_path / "HALT").write_text("account:bob lost\n" * 10_000 + "account:alice lost\n")
+    assert "longer" in (HaltFile(tmp_path).reason("alice", "sim", "main") or "")
 
 
 def test_given_a_halt_file_that_cannot_be_read_then_everything_halts(tmp_path: Path) -> None:
