@@ -1,7 +1,7 @@
 """What operators allow: the control topic folded to what an executor must know before it sends anything.
 
 A resume lifts exactly the halts that it names, wherever they came from, and voids commands that were decided before it
-within its scope: whoever decided them did not know of the halt.
+within its scope and theirs: whoever decided them did not know of the halt.
 """
 
 from collections.abc import Mapping
@@ -131,12 +131,13 @@ def _cancel_requested(state: Authority, message: CancelRequested) -> Authority:
 
 def _resumed(state: Authority, message: TradingResumed) -> Authority:
     lifted = frozenset(message.halt_ids)
-    before = max(message.at_ms, state.voided_before_ms.get(message.scope, 0))
+    scopes = {message.scope, *(stop.scope for halt_id, stop in state.stops.items() if halt_id in lifted)}
+    voided = {scope: max(message.at_ms, state.voided_before_ms.get(scope, 0)) for scope in sorted(scopes)}
     return replace(
         state,
         stops={halt_id: stop for halt_id, stop in state.stops.items() if halt_id not in lifted},
         resumed=state.resumed | lifted,
-        voided_before_ms={**state.voided_before_ms, message.scope: before},
+        voided_before_ms={**state.voided_before_ms, **voided},
     )
 
 

@@ -215,6 +215,18 @@ def test_given_a_resume_then_exactly_the_named_halts_are_lifted_and_older_comman
     assert fold(state, stop("a", "all")) == state
 
 
+def test_given_a_resume_of_a_wider_halt_then_commands_are_voided_wherever_it_held() -> None:
+    state = fold(fold(Authority(), stop("a", "all")), stop("b", "venue:other"))
+    resume = TradingResumed(scope="portfolio:main", at_ms=900, who="t", halt_ids=("a" * 32,))
+    state = fold(state, resume)
+    assert for_account(state, "alice", "sim").voided_before_ms == 900
+    assert for_account(state, "bob", "other").voided_before_ms == 900
+    assert for_account(state, "bob", "other").stop is StopKind.HALT
+    later = resume.model_copy(update={"at_ms": 1000, "halt_ids": ("b" * 32,)})
+    assert for_account(fold(state, later), "alice", "sim").voided_before_ms == 900
+    assert for_account(fold(state, later), "bob", "other").voided_before_ms == 1000
+
+
 def test_given_maintenance_and_limits_then_they_reach_their_account() -> None:
     window = MaintenanceScheduled(scope="venue:sim", at_ms=1, who="t", venue="sim", from_ms=10, to_ms=20)
     state = fold(fold(Authority(), window), LIMITS)
