@@ -17,6 +17,9 @@ from streams.domain.orders.outcome import FlowView, OrderView, TradeView
 from streams.domain.orders.stimuli import Snapshot
 from streams.domain.orders.turn import Turn
 
+ANNOUNCED_MS = 7 * 24 * 3_600_000
+"""For how long an announced transfer is expected; shorter than flows are remembered, so that it never explains a second one."""
+
 
 def observe(turn: Turn, flow: FlowView) -> None:
     """State a flow that is not in the books yet; what happened before the opening is part of it."""
@@ -122,9 +125,9 @@ def classify(turn: Turn) -> None:
 
 
 def _announced(turn: Turn, transfers: tuple[TransferAnnounced, ...], asset: str, amount: Decimal) -> TransferAnnounced | None:
-    """The first announcement of exactly this transfer that has explained no other."""
+    """The first announcement of exactly this transfer that is not too old and has explained no other."""
     for transfer in transfers:
-        unused = _control_id(transfer) not in turn.books.flows_seen
+        unused = _control_id(transfer) not in turn.books.flows_seen and transfer.at_ms >= turn.now.wall_ms - ANNOUNCED_MS
         if unused and (transfer.asset, transfer.amount) == (asset, amount):
             return transfer
     return None

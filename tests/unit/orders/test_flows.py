@@ -24,6 +24,7 @@ from streams.domain.orders.stimuli import AuthorityRead, Remark, SendOrder, Snap
 from tests.unit.orders.desk import WALL_MS, Desk, authority, desk, place, trade, view
 
 CASH = {"USDT": Decimal(100_000)}
+DAY_MS = 86_400_000
 DEPOSIT = FlowView("deposit/7", "USDT", Decimal(5_000), WALL_MS + 60_000)
 
 
@@ -92,6 +93,28 @@ def test_3_4_an_announced_transfer_holds_nothing_and_explains_one_flow_only() ->
     assert list(table.state.books.flows_open) == ["deposit/8"]
     hear(table, announcement("5000"), announcement("5000", WALL_MS + 5))
     assert not table.state.books.flows_open
+
+
+def test_3_4_an_announcement_that_explained_a_flow_explains_no_other_one_weeks_later() -> None:
+    """What is remembered of flows ends after two weeks; announcements stay in the topic for ever."""
+    table = opened()
+    hear(table, announcement("5000"))
+    show(table, flows=(DEPOSIT,))
+    assert not table.state.books.flows_open
+    table.wait(20 * DAY_MS)
+    other = FlowView("deposit/8", "USDT", Decimal(1), table.wall_ms)
+    show(table, flows=(other,))
+    hear(table, announcement("5000"), classification("deposit/8"))
+    show(table, flows=(other, FlowView("withdrawal/9", "USDT", Decimal(5_000), table.wall_ms)))
+    assert list(table.state.books.flows_open) == ["withdrawal/9"]
+
+
+def test_3_4_an_announcement_is_of_a_transfer_to_come_within_days() -> None:
+    table = opened()
+    table.wait(8 * DAY_MS)
+    hear(table, announcement("5000"))
+    show(table, flows=(FlowView("deposit/7", "USDT", Decimal(5_000), table.wall_ms),))
+    assert list(table.state.books.flows_open) == ["deposit/7"]
 
 
 def test_3_4_what_flowed_before_the_opening_is_part_of_it() -> None:
