@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.domain.orders.books import Books
@@ -38,30 +39,31 @@ async def _look(venue: TradingVenue, wanted: LookUp) -> Look:
         return Look(0, None, tuple(trades), True)
     # The venue's time is read before the questions: what they deny was absent at that time or later.
     venue_time_ms = await venue.time_ms() if wanted.scope is Scope.PROOF else 0
-    order, conclusive = await venue.order(wanted.symbol, wanted.client_order_id), True
-    if order is None and wanted.scope is Scope.PROOF:
-        order, conclusive = await _search(venue, wanted)
-    trades = ()
-    if order is not None and order.filled_base:
-        trades = await venue.trades(wanted.symbol, wanted.since_ms, order.venue_order_id)
-    return Look(venue_time_ms, order, tuple(trades), conclusive)
+    found = Look(venue_time_ms, await venue.order(wanted.symbol, wanted.client_order_id), (), True)
+    if found.order is None and wanted.scope is Scope.PROOF:
+        found = await _search(venue, wanted, found)
+    if found.order is None or not found.order.filled_base:
+        return found
+    trades = await venue.trades(wanted.symbol, wanted.since_ms, found.order.venue_order_id)
+    return replace(found, trades=tuple(trades))
 
 
-async def _search(venue: TradingVenue, wanted: LookUp) -> tuple[OrderView | None, bool]:
+async def _search(venue: TradingVenue, wanted: LookUp, nothing: Look) -> Look:
     """Look for the order among open orders and behind own trades that nothing else explains."""
     for order in await venue.open_orders(wanted.symbol):
         if order.client_order_id == wanted.client_order_id:
-            return order, True
+            return replace(nothing, order=order)
     trades = await venue.trades(wanted.symbol, wanted.since_ms)
-    strangers = sorted({trade.venue_order_id for trade in trades} - wanted.known_order_ids)
-    conclusive = len(strangers) <= STRANGERS_MAX
-    for venue_order_id in strangers[:STRANGERS_MAX]:
+    unexplained = sorted({trade.venue_order_id for trade in trades} - wanted.known_order_ids)
+    others: set[str] = set()
+    for venue_order_id in unexplained[:STRANGERS_MAX]:
         order = await venue.order_by_venue_id(wanted.symbol, venue_order_id)
         if order is None:
-            conclusive = False
-        elif order.client_order_id == wanted.client_order_id:
-            return order, True
-    return None, conclusive
+            continue
+        if order.client_order_id == wanted.client_order_id:
+            return replace(nothing, order=order)
+        others.add(venue_order_id)
+    return replace(nothing, conclusive=len(others) == len(unexplained), strangers=frozenset(others))
 
 
 class Rounds:

@@ -111,7 +111,7 @@ def _intend(turn: Turn, order: Order, command: PlaceOrder, attempt: int) -> None
         window_ms=turn.state.rules.window_ms,
     )
     turn.say(intent)
-    turn.tend(order.command_id, busy=True, tries=0, denials=0, cleared=False, view=None, heard=())
+    turn.tend(order.command_id, busy=True, tries=0, denials=0, cleared=False, view=None, heard=(), strangers=frozenset())
 
 
 def release(turn: Turn, order: Order) -> None:
@@ -328,6 +328,7 @@ def _denied(turn: Turn, order: Order, look: Look) -> None:
     intent, rules = order.intent, turn.state.rules
     assert intent is not None
     provable_ms = intent.timestamp_ms + intent.window_ms + rules.margin_ms
+    turn.tend(order.command_id, strangers=turn.care(order.command_id).strangers | look.strangers)
     if look.venue_time_ms <= provable_ms:
         turn.later(order.command_id)
         provable_boot_ms = turn.now.boot_ms + provable_ms - look.venue_time_ms + 1
@@ -353,6 +354,7 @@ def _look(turn: Turn, order: Order, scope: Scope) -> None:
     assert intent is not None
     others = {o.venue_order_id for o in turn.books.orders.values() if o.command_id != order.command_id}
     others |= {ended.venue_order_id for ended in turn.books.ended.values()} if scope is Scope.PROOF else set()
+    others |= turn.care(order.command_id).strangers
     turn.tend(order.command_id, busy=True)
     turn.ask(
         LookUp(

@@ -67,7 +67,7 @@ class Care:
 
     `busy` is set while an answer is outstanding. `denials` counts looks that proved absence. `cleared` is set once the
     request of the newest attempt was handed out, so that it never is a second time. `heard` are trades that the stream told
-    before the reply was there.
+    before the reply was there. `strangers` are orders that looks for this one found to be others: one look asks for a few.
     """
 
     due_boot_ms: int = 0
@@ -77,6 +77,7 @@ class Care:
     cleared: bool = False
     view: OrderView | None = None
     heard: tuple[TradeView, ...] = ()
+    strangers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,13 +124,15 @@ class Look:
     """What the venue shows of one order.
 
     `venue_time_ms` is the venue's own time, read before any of the questions. `conclusive` means that every question was
-    answered and that no trade or open order was left whose client id is not known. `trades` are the order's own.
+    answered and that no trade or open order was left whose client id is not known. `trades` are the order's own. `strangers`
+    are the venue's ids of orders that were asked for and are others.
     """
 
     venue_time_ms: int
     order: OrderView | None
     trades: tuple[TradeView, ...]
     conclusive: bool
+    strangers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

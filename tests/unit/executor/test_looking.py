@@ -1,6 +1,7 @@
 """What the executor asks of a venue when it compares an account with its books."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from streams.agents.executor import looking
 from streams.domain.orders.books import Books
 from streams.domain.orders.outcome import FlowView, OrderView, TradeView
+from streams.domain.orders.stimuli import Looked, LookUp
+from tests.unit.orders.desk import desk, trade, view
 
 NOW_MS = 1_700_000_000_000
 
@@ -51,3 +54,41 @@ async def test_1_3_given_books_that_were_never_compared_then_trades_are_read_fro
     books = Books("alice", opened=True, opened_at_ms=opened_ms, reconciled_ms=reconciled_ms)
     await looking.snapshot(venue, ("BTC/USDT",), None, books)  # type: ignore[arg-type]  it asks nothing else
     assert venue.trades_since_ms == [since_ms]
+
+
+class Crowded(Asked):
+    """A venue at which somebody trades by hand, many orders a minute, and which does not show our own."""
+
+    def __init__(self, by_hand: int) -> None:
+        super().__init__()
+        self.by_hand = by_hand
+        self.orders_asked: list[str] = []
+
+    async def order(self, symbol: str, client_order_id: str) -> OrderView | None:
+        return None
+
+    async def trades(self, symbol: str, since_ms: int, venue_order_id: str | None = None) -> Sequence[TradeView]:
+        return [trade(f"{number}", venue_order_id=f"{100 + number}") for number in range(self.by_hand)]
+
+    async def order_by_venue_id(self, symbol: str, venue_order_id: str) -> OrderView | None:
+        self.orders_asked.append(venue_order_id)
+        return view("by-hand", venue_order_id=venue_order_id)
+
+
+async def test_1_2_given_more_orders_by_hand_than_one_look_asks_for_then_absence_is_proven_all_the_same() -> None:
+    """Found once: each look asked for the same ten, and the order's fate stayed unknown for as long as its trades were shown."""
+    venue = Crowded(25)
+    table = desk()
+    command, _ = table.unknown()
+    (wanted,) = table.asked(LookUp)
+    table.wait(5000)
+    for _ in range(6):
+        found = await looking.look(venue, wanted)  # type: ignore[arg-type]  it asks nothing else
+        assert found is not None
+        table.put(Looked, command_id=command, attempt=1, look=replace(found, venue_time_ms=table.wall_ms))
+        if "absent" in table.story(command):
+            break
+        table.wait_until_due()
+        (wanted,) = table.asked(LookUp)
+    assert "absent" in table.story(command)
+    assert len(venue.orders_asked) == 25
