@@ -45,7 +45,7 @@ def _halted(turn: Turn) -> str | None:
 def _unwanted(turn: Turn, order: Order) -> str | None:
     command, authority = order.command, turn.state.authority
     if not isinstance(command, PlaceOrder):
-        return None
+        return "command_lost"  # and with it when it ends
     if turn.now.wall_ms > command.expires_at_ms:
         return "expired"
     if authority is not None and authority.withdraws(order.command_id, command.decided_at_ms):

@@ -76,7 +76,7 @@ class Crowded(Asked):
 
 
 async def test_1_2_given_more_orders_by_hand_than_one_look_asks_for_then_absence_is_proven_all_the_same() -> None:
-    """Found once: each look asked for the same ten, and the order's fate stayed unknown for as long as its trades were shown."""
+    """Found once: each look asked for the same ten, and the order stayed UNKNOWN for as long as their trades were shown."""
     venue = Crowded(25)
     table = desk()
     command, _ = table.unknown()

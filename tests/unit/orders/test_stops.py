@@ -112,6 +112,14 @@ def test_1_1_an_order_does_not_outlive_its_expiry() -> None:
     assert [(event.target_command_id, event.own_cause) for event in own(table)] == [(target, "expired")]
 
 
+def test_1_1_an_order_whose_command_nobody_can_read_any_more_does_not_stand_for_ever() -> None:
+    """Its expiry and its operator's word stood there: without them it would be a residual that nothing ends."""
+    table, target, _ = standing()
+    order = replace(table.state.books.orders[target], command=None)
+    heir = desk(replace(table.state.books, orders={target: order}))
+    assert [(event.target_command_id, event.own_cause) for event in own(heir)] == [(target, "command_lost")]
+
+
 @pytest.mark.parametrize("everything", [False, True])
 def test_3_3_an_operators_cancel_takes_one_order_or_all_decided_before(everything: bool) -> None:
     table, target, _ = standing()
