@@ -73,7 +73,7 @@ def _learn(turn: Turn, event: Input) -> None:
             turn.forget_care()
         case Superseded():
             turn.change(owner=False, lease=None)
-        case LeaseRenewed():
+        case LeaseRenewed() if event.asked_boot_ms >= turn.state.lease_void_boot_ms:
             proof = LeaseProof(event.asked_boot_ms + event.ttl_ms, event.asked_wall_ms - event.asked_boot_ms)
             turn.change(lease=proof)
         case VenueTimeRead():
@@ -131,7 +131,7 @@ def _advance(turn: Turn) -> None:
 
 
 def _sample(turn: Turn, event: VenueTimeRead) -> None:
-    """Keep a sample of the venue's time; one that contradicts the last voids the lease until its next renewal."""
+    """Keep a sample of the venue's time; one that contradicts the last voids the lease, and renewals asked for by then."""
     round_trip_ms = event.answered_boot_ms - event.asked_boot_ms
     known = turn.state.venue_time
     if known is not None:
@@ -139,7 +139,7 @@ def _sample(turn: Turn, event: VenueTimeRead) -> None:
         ahead = event.venue_time_ms - (known.latest_ms + elapsed_ms)
         behind = (known.earliest_ms + elapsed_ms) - (event.venue_time_ms + round_trip_ms)
         if max(ahead, behind) > turn.state.rules.venue_step_ms_max:
-            turn.change(lease=None)
+            turn.change(lease=None, lease_void_boot_ms=turn.now.boot_ms)
             turn.ask(Remark("venue_time_stepped", f"by {max(ahead, behind)} ms; nothing is sent until the lease is renewed"))
         elif round_trip_ms > _SAMPLE_MS_MAX:
             return

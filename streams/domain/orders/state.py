@@ -97,6 +97,7 @@ class State:
 
     `differences` is what the venue held beyond the books (or, below zero, short of them) at the last quiet look, by asset;
     `compared_boot_ms` when both were last found equal. `rejections` are (code, boot ms) of refusals that count towards a halt.
+    A renewal that was asked for before `lease_void_boot_ms` proves no lease.
     """
 
     rules: Rules
@@ -104,6 +105,7 @@ class State:
     budget: Bucket
     owner: bool = False
     lease: LeaseProof | None = None
+    lease_void_boot_ms: int = 0
     venue_time: VenueTime | None = None
     authority: AccountAuthority | None = None
     authority_boot_ms: int = 0

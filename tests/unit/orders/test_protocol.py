@@ -22,11 +22,13 @@ from schemas.orders import (
     OrderUnsent,
     Side,
 )
+from streams.domain.orders import gate
 from streams.domain.orders.outcome import Failure, Standing, VenueReply
 from streams.domain.orders.protocol import next_wake
 from streams.domain.orders.stimuli import (
     CommandSkipped,
     IntentReadBack,
+    LeaseRenewed,
     Looked,
     LookUp,
     ReadVenueTime,
@@ -342,6 +344,19 @@ def test_given_clocks_that_stepped_against_each_other_then_the_lease_proves_noth
         table.renew()
         table.wait(100)
         assert table.story(command) == ["admitted", "intended"]
+
+
+def test_given_a_renewal_that_was_asked_for_before_the_venues_time_stepped_then_it_proves_nothing() -> None:
+    """A machine that stood still, clocks and all, with a renewal on its way: its answer is as old as the lease."""
+    table = desk()
+    asked = {"asked_wall_ms": table.wall_ms, "asked_boot_ms": table.boot_ms, "ttl_ms": 5000}
+    table.wait(1)
+    table.tell_time(ahead_ms=7000)
+    table.put(LeaseRenewed, **asked)
+    table.tell_time(ahead_ms=7000)
+    assert gate.unproven_for_cancels(table.state, table.now()) == "lease_unproven"
+    table.renew()
+    assert gate.unproven_for_cancels(table.state, table.now()) is None
 
 
 def test_given_a_venue_time_that_stepped_then_the_lease_is_void_until_renewed() -> None:
