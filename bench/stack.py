@@ -49,6 +49,7 @@ turnover_5min_max_quote = 1000000000
 turnover_day_max_quote = 1000000000
 open_orders_max = 10000
 price_collar = 1
+symbols = ["BTC/USDT", "ETH/USDT"]
 [portfolios.p{n:04d}]
 shard = {shard}
 quote = "USDT"

@@ -173,13 +173,14 @@ class KeyPair(Section):
 
 
 class AccountLimits(Section):
-    """What the executor never exceeds, in quote units; every one is required."""
+    """What the executor never exceeds, in quote units, and the symbols that it may trade at all; every one is required."""
 
     order_notional_max_quote: Money
     turnover_5min_max_quote: Money
     turnover_day_max_quote: Money
     open_orders_max: int = Field(strict=True, ge=1, le=10_000)
     price_collar: Fraction
+    symbols: tuple[Symbol, ...]
 
 
 class AccountSettings(Section):
@@ -309,11 +310,21 @@ class Settings(BaseSettings):
         return self
 
     def _account_problems(self) -> list[str]:
-        return [
-            f"accounts.{name}.venue: {account.venue!r} is not a venue of this file; add [venues.{account.venue}]"
-            for name, account in self.accounts.items()
-            if account.venue not in self.venues
-        ]
+        problems: list[str] = []
+        for name, account in self.accounts.items():
+            venue, allowed, key = self.venues.get(account.venue), account.limits.symbols, f"accounts.{name}.limits.symbols"
+            if venue is None:
+                problems.append(
+                    f"accounts.{name}.venue: {account.venue!r} is not a venue of this file; add [venues.{account.venue}]"
+                )
+                continue
+            problems += [
+                f"{key}: {symbol} is not among venues.{account.venue}.symbols; add it there or remove it here"
+                for symbol in allowed
+                if symbol not in venue.symbols
+            ]
+            problems += [f"{key}: {symbol} is named more than once" for symbol in set(allowed) if allowed.count(symbol) > 1]
+        return problems
 
     def _portfolio_problems(self) -> list[str]:
         problems: list[str] = []
@@ -362,16 +373,21 @@ class Settings(BaseSettings):
         venue = self.venues.get(self.accounts[account].venue)
         if venue is None:
             return []
-        wanted = {asset: portfolio.symbol_of(asset) for asset in portfolio.weights if asset != portfolio.quote}
-        return [
-            f"{key}.symbols.{asset}: {symbol} is not among venues.{self.accounts[account].venue}.symbols; add it or correct it"
-            for asset, symbol in wanted.items()
-            if symbol not in venue.symbols
-        ] + [
-            f"{key}.symbols.{asset}: {symbol} does not trade {asset} against {portfolio.quote}"
-            for asset, symbol in wanted.items()
-            if symbol != f"{asset}/{portfolio.quote}"
-        ]
+        allowed = self.accounts[account].limits.symbols
+        problems: list[str] = []
+        for asset in portfolio.weights:
+            symbol, where = portfolio.symbol_of(asset), f"{key}.symbols.{asset}"
+            if asset == portfolio.quote:
+                continue
+            if symbol not in venue.symbols:
+                problems.append(
+                    f"{where}: {symbol} is not among venues.{self.accounts[account].venue}.symbols; add it or correct it"
+                )
+            elif symbol not in allowed:
+                problems.append(f"{where}: {symbol} is not among accounts.{account}.limits.symbols; add it, or no order passes")
+            if symbol != f"{asset}/{portfolio.quote}":
+                problems.append(f"{where}: {symbol} does not trade {asset} against {portfolio.quote}")
+        return problems
 
 
 def settings_path() -> Path:

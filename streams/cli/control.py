@@ -98,7 +98,6 @@ def proposals(checked: Settings, why: str) -> list[ControlEvent]:
                 who=who,
                 why=why,
                 account=name,
-                symbols=checked.venues[account.venue].symbols,
                 **account.limits.model_dump(),
             )
         )

@@ -1,8 +1,20 @@
 """4 config apply: the control topic is the truth, and applying settings appends exactly the difference."""
 
+from pathlib import Path
+
 import pytest
 
-from schemas.control import PolicySet, PortfolioCreated, ShardAssigned, TargetsSet, TradingResumed, TradingStopped
+from schemas.control import (
+    AccountLimitsSet,
+    PolicySet,
+    PortfolioCreated,
+    ShardAssigned,
+    TargetsSet,
+    TradingResumed,
+    TradingStopped,
+)
+from streams import settings
+from streams.cli.control import proposals
 from streams.domain.control import difference, fold
 from streams.domain.errors import RefusedError
 from tests.examples import HALT, example
@@ -60,3 +72,11 @@ def test_a_stop_stands_until_a_resume_names_it():
     assert fold([stop, resume]).stops == {}
     other = resume.model_copy(update={"halt_ids": ("e5" * 16,)})
     assert list(fold([stop, other]).stops) == [HALT]
+
+
+def test_what_is_proposed_for_an_account_names_its_own_symbols_not_its_venue_s(tmp_path: Path):
+    path = tmp_path / "trimtab.toml"
+    text = (Path(__file__).parents[2] / "trimtab.toml").read_text()
+    path.write_text(text.replace('symbols = ["BTC/USDT", "ETH/USDT"]', 'symbols = ["BTC/USDT", "ETH/USDT", "BNB/USDT"]', 1))
+    limits = [event for event in proposals(settings.load(path), "a test") if isinstance(event, AccountLimitsSet)]
+    assert [event.symbols for event in limits] == [("BTC/USDT", "ETH/USDT")] * 3

@@ -10,6 +10,7 @@ from streams.domain.errors import RefusedError
 from streams.settings import KafkaSettings
 
 GOOD = (Path(__file__).parents[2] / "trimtab.toml").read_text()
+ALLOWED = 'price_collar = "0.01"\nsymbols = ["BTC/USDT", "ETH/USDT"]'
 
 
 @pytest.fixture
@@ -38,6 +39,18 @@ def test_the_shipped_file_is_good(file: Path):
         ('band = "0.005"\n', "", r"portfolios.balanced.policy.band: is required and has no default; add it"),
         ("open_orders_max = 20\n", "", r"accounts.alpha.limits.open_orders_max: is required"),
         ('loss_day_max = "0.1"\n', "", r"portfolios.balanced.limits.loss_day_max: is required"),
+        (f"{ALLOWED}\n", 'price_collar = "0.01"\n', r"accounts.alpha.limits.symbols: is required and has no default; add it"),
+        (
+            ALLOWED,
+            f'{ALLOWED[:-1]}, "DOGE/USDT"]',
+            r"accounts.alpha.limits.symbols: DOGE/USDT is not among venues.sim.symbols; add it there or remove it here",
+        ),
+        (ALLOWED, f'{ALLOWED[:-1]}, "BTC/USDT"]', r"accounts.alpha.limits.symbols: BTC/USDT is named more than once"),
+        (
+            ALLOWED,
+            'price_collar = "0.01"\nsymbols = ["BTC/USDT"]',
+            r"portfolios.balanced.symbols.ETH: ETH/USDT is not among accounts.alpha.limits.symbols; add it",
+        ),
         (
             "turnover_5min_max_quote = 100000",
             "turnover_5min_max_quote = 100001",

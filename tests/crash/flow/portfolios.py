@@ -30,6 +30,7 @@ turnover_5min_max_quote = 1000000000
 turnover_day_max_quote = 1000000000
 open_orders_max = 100
 price_collar = "0.5"
+symbols = ["BTC/USDT", "ETH/USDT"]
 
 [portfolios.p{number:03}]
 shard = {shard}

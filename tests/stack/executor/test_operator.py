@@ -36,6 +36,7 @@ turnover_5min_max_quote = 1
 turnover_day_max_quote = 1
 open_orders_max = 1
 price_collar = "0.01"
+symbols = ["BTC/USDT", "ETH/USDT"]
 """
 
 

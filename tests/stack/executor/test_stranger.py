@@ -48,6 +48,7 @@ turnover_5min_max_quote = 10000000
 turnover_day_max_quote = 10000000
 open_orders_max = 100
 price_collar = "0.5"
+symbols = ["BTC/USDT", "ETH/USDT"]
 """
 
 
