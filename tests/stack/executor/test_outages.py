@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
-from schemas.orders import CommandAdmitted, CommandExpiredUnsent, OrderIntended, OwnerStarted
+from schemas.orders import CommandAdmitted, CommandExpiredUnsent, CommandNotAdmitted, OrderIntended, OwnerStarted
 from streams.agents.executor.spool import SPOOL_DIR
-from streams.gateways.lease import PostgresLeases
 from streams.gateways.postgres import migrate
 from streams.local.broker import Broker
 from streams.local.database import Database
-from streams.ports import LeaseUnreachableError
 from tests.stack.executor.installation import CLOCK, Installation, ended, opened, until
 
 pytestmark = pytest.mark.timeout(300)  # whole processes start and take over: a hang guard, not a target
@@ -42,6 +40,18 @@ async def with_own_broker(
 ) -> AsyncIterator[Installation]:
     migrate(empty_database_url)
     made = Installation(own_broker.bootstrap, topic_prefix, empty_database_url, state_dir)
+    await made.open()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def with_own_servers(
+    own_broker: Broker, own_database: Database, topic_prefix: str, state_dir: Path
+) -> AsyncIterator[Installation]:
+    url = own_database.create_database(f"leases_{uuid.uuid4().hex[:8]}")
+    migrate(url)
+    made = Installation(own_broker.bootstrap, topic_prefix, url, state_dir)
     await made.open()
     yield made
     await made.close()
@@ -149,25 +159,39 @@ async def test_3_3_given_the_broker_away_then_the_halt_file_still_takes_orders_o
 
 
 async def test_3_3_given_broker_and_database_away_then_the_halt_file_works_while_the_lease_lasts(
-    with_own_broker: Installation, own_broker: Broker, monkeypatch: pytest.MonkeyPatch
+    with_own_servers: Installation, own_broker: Broker, own_database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    installation = with_own_broker
+    """What rests comes off the book by the lease that is still held; what was asked for meanwhile is never sent."""
+    installation = with_own_servers
     async with installation.executor():
         await opened(installation)
-        command = await installation.command(installation.place(time_in_force="gtc", price_limit_quote="30000"))
+        resting = installation.place(time_in_force="gtc", price_limit_quote="30000")
+        command = await installation.command(resting)
         await ended(installation, command, "accepted")
-
-        async def away(*_: Any) -> bool:
-            raise LeaseUnreachableError("away")
-
-        monkeypatch.setattr(PostgresLeases, "renew", away)
         own_broker.pause()
+        own_database.kill()
         try:
             (installation.state_dir / "HALT").write_text("all\n")
+            began_ms = CLOCK.wall_ms()
 
             async def off_the_book() -> bool:
                 return len(installation.canceled()) == 1
 
-            await until(off_the_book, 4)
+            await until(off_the_book, 4)  # the lease's own life is 5 s, and nothing renews it
+            log.info("the order was off the book after %d ms, without broker and database", CLOCK.wall_ms() - began_ms)
+            assert list((installation.state_dir / SPOOL_DIR).iterdir())
+            meanwhile = installation.place()
+            asked = asyncio.create_task(installation.command(meanwhile))
+
+            async def noticed() -> bool:
+                return any("nothing is sent once the lease runs out" in record.message for record in caplog.records)
+
+            assert await until(noticed, 20), "the database was never away"
         finally:
             own_broker.resume()
+            await asyncio.to_thread(own_database.start)
+        assert await ended(installation, await asked, "not-admitted") == ["not-admitted"]
+        assert (await ended(installation, command, "closed"))[-1] == "closed"
+    assert [event.cause for event in await installation.events(kind=CommandNotAdmitted)] == ["halt_file"]
+    assert not list((installation.state_dir / SPOOL_DIR).iterdir())
+    assert len(installation.accepted()) == 1
