@@ -5,17 +5,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schemas.control import LookRequested
-from schemas.orders import AccountHalted, FlowObserved
+from schemas.control import KeyPurpose, LookRequested
+from schemas.orders import AccountHalted, CommandAdmitted, CommandNotAdmitted, FlowObserved
 from streams.agents.executor.control import HALT_FILE
 from streams.domain import halts
-from tests.stack.executor.installation import CLOCK, QUICK, Installation, ended, opened, until
+from tests.stack.executor.installation import CLOCK, ENVIRONMENT, QUICK, Installation, ended, opened, until
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = """
@@ -39,9 +40,24 @@ price_collar = "0.01"
 symbols = ["BTC/USDT", "ETH/USDT"]
 """
 
+STANDING = ["admitted", "intended", "accepted"]
 
-async def trimtab(installation: Installation, *words: str, answer: str = "") -> tuple[int, str]:
-    """The command line where nothing but the venue can be reached."""
+
+def reachable(installation: Installation) -> dict[str, str]:
+    """What the command line must know to reach the broker and be believed."""
+    return {
+        "TRIMTAB_ENVIRONMENT": ENVIRONMENT,
+        "TRIMTAB_KAFKA__BOOTSTRAP": installation.connection.bootstrap,
+        "TRIMTAB_KAFKA__TOPIC_PREFIX": installation.connection.topic_prefix,
+        "TRIMTAB_KEYS__TRUSTED_FILE": str(installation.trusted),
+        "TRIMTAB_KEYS__CONTROL_KEY_FILE": str(installation.state_dir / f"{KeyPurpose.CONTROL}.pem"),
+    }
+
+
+async def trimtab(
+    installation: Installation, *words: str, answer: str = "", settings: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """The command line where, without `settings`, nothing but the venue can be reached."""
     path = installation.state_dir / "trimtab.toml"
     path.write_text(SETTINGS)
     rest = f"127.0.0.1:{installation.server.port}"
@@ -52,6 +68,7 @@ async def trimtab(installation: Installation, *words: str, answer: str = "") -> 
         "TRIMTAB_VENUES": json.dumps({"sim": {"urls": urls}}),
         "TRIMTAB_ACCOUNTS__ALICE__TRADE__API_KEY": "sim-alice",
         "TRIMTAB_ACCOUNTS__ALICE__TRADE__API_SECRET": "sim-alice-secret",
+        **(settings or {}),
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "streams", *words),
@@ -89,6 +106,44 @@ async def test_3_3_with_everything_down_a_halt_lists_what_stands_and_an_operator
     assert len(installation.canceled()) == 1
     code, said = await trimtab(installation, "cancel", "--all", "--offline", "--yes")
     assert (code, "no order of ours stands at the venues" in said) == (0, True), said
+
+
+@pytest.mark.timeout(300)
+async def test_3_3_a_freeze_leaves_what_rests_on_the_book_and_a_halt_takes_it_off_and_neither_lets_anything_new_out(
+    installation: Installation,
+) -> None:
+    """By `trimtab` itself, through the control topic, to a running executor."""
+    near = reachable(installation)
+    async with installation.executor():
+        await opened(installation)
+        resting = [
+            await installation.command(installation.place(time_in_force="gtc", price_limit_quote="30000")) for _ in range(2)
+        ]
+        for command in resting:
+            await ended(installation, command, "accepted")
+
+        code, said = await trimtab(installation, "freeze", "all", settings=near)
+        assert code == 0, said
+        assert await refusal(installation) == "frozen"
+        await asyncio.sleep(1)  # five times as long as the executor takes to read control
+        assert (len(installation.canceled()), len(installation.accepted())) == (0, 2)
+        assert [await installation.story(command) for command in resting] == [STANDING, STANDING]
+
+        code, said = await trimtab(installation, "halt", "account:alice", settings=near)
+        assert code == 0, said
+        for command in resting:
+            assert (await ended(installation, command, "closed"))[-1] == "closed"
+        assert await refusal(installation) == "halted"
+    assert (len(installation.canceled()), len(installation.accepted())) == (2, 2)
+    decided = [event for event in await installation.events(kind=CommandAdmitted) if event.own_cause]
+    assert [(event.target_command_id, event.own_cause) for event in decided] == [(command, "halted") for command in resting]
+
+
+async def refusal(installation: Installation) -> str:
+    """Why an order that is asked for now is not admitted."""
+    command = await installation.command(installation.place())
+    assert await ended(installation, command, "not-admitted", "closed") == ["not-admitted"]
+    return next(event.cause for event in await installation.events(kind=CommandNotAdmitted) if event.command_id == command)
 
 
 @pytest.mark.timeout(300)
