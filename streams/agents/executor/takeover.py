@@ -185,6 +185,16 @@ async def with_texts(near: Ground, books: Books) -> Books:
     return books
 
 
+async def commands_from(near: Ground, past: Past) -> tuple[int, int]:
+    """The account's partition of the commands, and where to read on. What retention took away could not be admitted any more,
+    and whoever decided it knows that it was not answered."""
+    partition = partition_of(past.books.account.encode(), await near.log.partitions(ORDERS_COMMANDS))
+    begin, known = await near.log.begin_offset(ORDERS_COMMANDS, partition), past.books.commands_next_offset
+    if past.checkpointed and known < begin:
+        log.warning("account %s: commands from %d to %d are gone by age; reading on there", past.books.account, known, begin)
+    return partition, max(known, begin)
+
+
 def _command(records: Iterable[Record], command_id: str) -> PlaceOrder | CancelOrder | None:
     for record in records:
         try:

@@ -32,7 +32,7 @@ from streams.agents.executor.letters import event_output
 from streams.agents.executor.listening import Ear
 from streams.agents.executor.spool import Kept
 from streams.agents.executor.surroundings import Surroundings
-from streams.agents.executor.takeover import Past
+from streams.agents.executor.takeover import Past, commands_from
 from streams.agents.executor.watching import VenueWatch
 from streams.domain.orders.authority import for_account
 from streams.domain.orders.books import Books
@@ -65,7 +65,7 @@ from streams.domain.orders.stimuli import (
     Ticked,
 )
 from streams.ports import LeaseUnreachableError, ListeningVenue, Point, PositionLostError, Record, UntrustedError
-from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
+from streams.topics import ORDERS_EVENTS, partition_of
 
 log = logging.getLogger("trimtab.executor")
 
@@ -291,11 +291,7 @@ class Tenure:
         name = self._account.account
         key = name.encode()
         events = partition_of(key, await self._near.log.partitions(ORDERS_EVENTS))
-        commands = partition_of(key, await self._near.log.partitions(ORDERS_COMMANDS))
-        start = past.books.commands_next_offset
-        if not past.checkpointed and not past.books.answered:
-            # Nobody answered anything yet: begin with what is still there.
-            start = max(start, await self._near.log.begin_offset(ORDERS_COMMANDS, commands))
+        commands, start = await commands_from(self._near, past)
         self._near.events.follow(name, events, past.next_offset, self._take_event, self._lost)
         self._near.commands.follow(name, commands, start, self._take_command, self._lost)
 

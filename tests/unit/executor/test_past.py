@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from schemas.orders import ExecutionEvent, OwnerStarted
-from streams.agents.executor.takeover import SLICE, Past, announce, claim, read_past
+from streams.agents.executor.takeover import SLICE, Past, announce, claim, commands_from, read_past
 from streams.domain.ids import client_order_id
 from streams.domain.orders.books import Books, evolve
 from streams.domain.orders.checkpoint import checkpoint
 from streams.ports import Lease, Record
+from streams.topics import ORDERS_COMMANDS
 from tests.examples import example
 from tests.unit.executor.memory import Broker, MemoryLog
-from tests.unit.executor.test_parts import ACCOUNT, near, publish
+from tests.unit.executor.test_parts import ACCOUNT, PARTITION, near, publish
 
 
 async def test_2_1_given_our_own_epoch_announced_by_another_before_us_then_we_do_not_own(tmp_path: Path) -> None:
@@ -73,6 +74,26 @@ async def test_2_4_given_no_checkpoint_then_a_long_past_is_read_in_slices(tmp_pa
     assert (past.next_offset, past.checkpointed, past.books.orders) == (len(events), False, {})
     assert [mark.decision_number for mark in past.books.answered.values()] == [4000]
     assert (read.records, read.records_max) == (len(events), SLICE)
+
+
+@pytest.mark.parametrize(
+    ("checkpointed", "next_offset", "begin", "start"),
+    [
+        (True, 7, 0, 7),
+        (False, 7, 0, 7),
+        (False, 0, 5, 5),  # nobody answered anything yet
+        (True, 0, 5, 5),  # no command for so long that the others' of its partition are gone
+        (True, 7, 20, 20),
+    ],
+)
+async def test_2_4_given_commands_that_are_gone_by_age_then_an_owner_begins_with_what_is_still_there(
+    tmp_path: Path, checkpointed: bool, next_offset: int, begin: int, start: int
+) -> None:
+    """Found once: an account without a command for the topic's whole retention could never be taken over again."""
+    around, broker, _, _ = near(tmp_path)
+    broker.begins[ORDERS_COMMANDS, PARTITION] = begin
+    past = Past(Books(ACCOUNT, commands_next_offset=next_offset), 3, checkpointed)
+    assert await commands_from(around, past) == (PARTITION, start)
 
 
 class Counting(MemoryLog):
