@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from schemas.codec import DecodeError, decode
 from schemas.market import Ticker
 from streams.agents.executor.tail import Tail
+from streams.domain.intake.validate import AHEAD_MS_MAX
 from streams.domain.orders.prices import Price, Prices, seen
 from streams.ports import Clock, Log, PositionLostError, Record
 from streams.topics import MARKET_TICKERS, partition_of
@@ -90,7 +91,12 @@ class PriceWatch:
             # The sequencer sets it aside; here it is a quote that was not seen, and the last good one grows old.
             log.warning("%s:%d offset %d is no quote: %s", record.topic, record.partition, record.offset, error)
             return
-        if isinstance(ticker, Ticker) and (ticker.venue, ticker.symbol) == (venue, symbol):
+        if not isinstance(ticker, Ticker) or (ticker.venue, ticker.symbol) != (venue, symbol):
+            return
+        if ticker.received_at_ms > self._clock.wall_ms() + AHEAD_MS_MAX:
+            # Taken, it would make every quote until then an older one.
+            log.warning("%s:%d offset %d is a quote from the future", record.topic, record.partition, record.offset)
+        else:
             quote = Price(ticker.bid_price_quote, ticker.ask_price_quote, ticker.received_at_ms)
             prices = self._prices[venue]
             # A new mapping each time: inputs of the protocol hold on to the one that they were made with.

@@ -482,6 +482,16 @@ async def test_3_1_the_executor_reads_a_little_back_and_then_sees_the_newest_quo
         await until(lambda: around.prices.of("sim")["BTC/USDT"].mid_quote == 120)
 
 
+async def test_3_1_given_one_quote_from_the_future_then_those_of_today_still_count(tmp_path: Path) -> None:
+    """Found once: whoever writes a quote dated a day ahead kept all later ones out, until the process was started again."""
+    around, broker, _, clock = near(tmp_path)
+    async with running(around.prices._tail.run(), around.prices.run()):
+        broker.append(ticker(100, clock.wall))
+        broker.append(ticker(500, clock.wall + 24 * 3_600_000))
+        broker.append(ticker(110, clock.wall))
+        await until(lambda: (seen := around.prices.of("sim").get("BTC/USDT")) and seen.mid_quote == 110)
+
+
 async def test_3_1_given_a_broker_that_is_away_or_forgot_then_the_quotes_are_read_on_from_what_is_there(tmp_path: Path) -> None:
     around, broker, _, clock = near(tmp_path)
     tail = around.prices._tail
