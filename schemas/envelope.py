@@ -79,8 +79,9 @@ class Envelope:
 
     @classmethod
     def read(cls, headers: Headers) -> "Envelope":
-        """The envelope in record headers. Raises ValueError naming the first header that is missing or unreadable."""
-        found: dict[str, bytes] = dict(headers)
+        """The envelope in record headers. Raises ValueError naming the first header that is missing or unreadable; one without
+        a value, as other clients may write it, is missing."""
+        found: dict[str, bytes] = {name: value for name, value in headers if value is not None}
         try:
             text = {key: found[key].decode() for key in ("ce_id", "ce_type", "ce_source", "ce_time")}
             optional = {key: found.get(key, b"").decode() for key in ("ce_subject", TRACEPARENT, SIGNATURE_KEY_ID)}

@@ -1,13 +1,21 @@
-"""The dead letter of a record that a role cannot read: its original bytes and headers, and why, in the names viewers know."""
+"""The dead letter of a record that a role cannot read: its original bytes and headers, and why, in the names viewers know.
+
+A record may be as large as the broker takes, and a letter says more than that: what is too large is cut, else the letter could
+not be written, and nobody would read past the record any more.
+"""
 
 from collections import deque
 
+from schemas.envelope import Headers
 from streams.ports import Output, Record
 from streams.topics import dead_letter
 
 REASON_CHARACTERS_MAX = 500
 FEW_A_MINUTE = 20
 MINUTE_MS = 60_000
+KEY_BYTES_MAX = 10_000
+VALUE_BYTES_MAX = 800_000
+HEADER_BYTES_MAX = 50_000
 
 
 class Few:
@@ -38,6 +46,14 @@ def dead_letter_of(record: Record, reader: str, error: Exception, **details: str
         "__connect.errors.exception.class.name": str(kind),
         "__connect.errors.exception.message": str(error)[:REASON_CHARACTERS_MAX],
     } | {f"trimtab-{name}": text for name, text in details.items()}
-    headers = (*record.headers, *((name, text.encode(errors="replace")) for name, text in reasons.items()))
-    topic = dead_letter(record.topic, reader)
-    return Output(topic, record.key or b"", record.value or b"", headers, 0, record.timestamp_ms)
+    key, value = (record.key or b"")[:KEY_BYTES_MAX], (record.value or b"")[:VALUE_BYTES_MAX]
+    kept = record.headers if _bytes_of(record.headers) <= HEADER_BYTES_MAX else ()
+    sizes = (len(record.key or b""), len(record.value or b""), _bytes_of(record.headers))
+    if sizes != (len(key), len(value), _bytes_of(kept)):
+        reasons["trimtab-cut"] = "of {} bytes of key, {} of value, {} of headers".format(*sizes)
+    headers = (*kept, *((name, text.encode(errors="replace")) for name, text in reasons.items()))
+    return Output(dead_letter(record.topic, reader), key, value, headers, 0, record.timestamp_ms)
+
+
+def _bytes_of(headers: Headers) -> int:
+    return sum(len(name.encode()) + len(value or b"") for name, value in headers)
