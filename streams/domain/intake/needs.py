@@ -6,7 +6,7 @@ its state is carried over in the journals themselves; an announced move alone ch
 
 from collections import defaultdict
 
-from schemas.control import ControlEvent, PortfolioCreated, ShardAssigned, TargetsSet
+from schemas.control import ControlEvent, PortfolioCreated, ShardAssigned, TargetsSet, TradingResumed, TradingStopped
 
 
 class Needs:
@@ -51,8 +51,11 @@ class Needs:
     def control(self, event: ControlEvent) -> bool:
         """Whether a control event is needed, after `learn` has taken it.
 
-        Only what is known to concern another shard alone is not: a halt that comes before its portfolio must not be lost.
+        Only what is known to concern another shard alone is not: a halt that comes before its portfolio must not be lost. Halts
+        and resumes every shard hears: a resume lifts whatever it names, and a portfolio that moves is stopped where it arrives.
         """
+        if isinstance(event, TradingStopped | TradingResumed):
+            return True
         if isinstance(event, ShardAssigned) and event.shard == self.shard:
             return True
         kind, _, name = event.scope.partition(":")

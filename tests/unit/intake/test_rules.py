@@ -106,6 +106,11 @@ def stopped(scope: str) -> control.TradingStopped:
     return control.TradingStopped.model_validate(AT | {"scope": scope, "halt_id": "0" * 32, "kind": "halt"})
 
 
+def resumed(scope: str) -> control.TradingResumed:
+    """It may lift a halt of everything: what it lifts is told by its halt ids alone."""
+    return control.TradingResumed.model_validate(AT | {"scope": scope, "halt_ids": ["0" * 32]})
+
+
 def limits(account: str) -> control.AccountLimitsSet:
     fields = dict.fromkeys(("order_notional_max_quote", "turnover_5min_max_quote", "turnover_day_max_quote"), "1")
     more = {"scope": f"account:{account}", "account": account, "open_orders_max": 1, "price_collar": "0.1", "symbols": []}
@@ -147,11 +152,12 @@ def test_what_belongs_to_another_shard_is_known_and_not_needed():
         (stopped("all"), True),
         (stopped("venue:nowhere"), True),
         (stopped("portfolio:mine"), True),
-        (stopped("portfolio:theirs"), False),
+        (stopped("portfolio:theirs"), True),
         (stopped("portfolio:not-yet"), True),
         (stopped("account:main"), True),
-        (stopped("account:other"), False),
+        (stopped("account:other"), True),
         (stopped("account:not-yet"), True),
+        (resumed("portfolio:theirs"), True),
         (limits("main"), True),
         (limits("other"), False),
         (moved_to("theirs", 1), True),

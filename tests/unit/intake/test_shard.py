@@ -99,7 +99,7 @@ def test_a_successor_conflates_and_drops_repeats_like_its_predecessor():
 def test_singles_carry_the_range_of_their_own_source_only():
     shard = intake()
     take(shard, ticker(1))
-    event, other = stopped("portfolio:theirs"), stopped("all")
+    event, other = targets("theirs", "BTC/USDT"), stopped("all")
     nothing, single = take(shard, event, other, topic=OPERATOR_CONTROL)
     assert nothing is None
     assert single is not None
