@@ -110,24 +110,25 @@ def _compared_until(books: Books, venue_time_ms: int) -> int:
     return max(books.opened_at_ms, books.reconciled_ms - AGAIN_MS, venue_time_ms - FLOWS_BACK_MS)
 
 
-async def _strangers(venue: TradingVenue, trades: Sequence[TradeView], books: Books) -> dict[str, str]:
-    """The client ids of some orders behind trades that no order of ours explains, by venue order id.
+async def _strangers(venue: TradingVenue, trades: Sequence[TradeView], books: Books) -> dict[tuple[str, str], str]:
+    """The client ids of some orders behind trades that no order of ours explains, by symbol and venue order id.
 
     An order of ours whose venue id is not known yet explains itself when it is found: nothing is asked for its symbol.
     """
     undecided = {order.symbol for order in books.orders.values() if order.venue_order_id is None}
-    known = {order.venue_order_id for order in (*books.orders.values(), *books.ended.values())}
+    known = {(order.symbol, order.venue_order_id) for order in (*books.orders.values(), *books.ended.values())}
     seen = {flow_id for flow_id in books.flows_seen if flow_id.startswith("trade/")}
-    asked: dict[str, str] = {}
+    asked: dict[tuple[str, str], str] = {}
     for trade in trades:
         counted = any(flow_id.startswith(f"trade/{trade.symbol}/{trade.trade_id}/") for flow_id in seen)
-        if trade.venue_order_id in known or trade.venue_order_id in asked or trade.symbol in undecided or counted:
+        its_order = (trade.symbol, trade.venue_order_id)
+        if its_order in known or its_order in asked or trade.symbol in undecided or counted:
             continue
         if len(asked) == STRANGERS_MAX:
             break
         order = await venue.order_by_venue_id(trade.symbol, trade.venue_order_id)
         if order is not None:
-            asked[trade.venue_order_id] = order.client_order_id
+            asked[its_order] = order.client_order_id
     return asked
 
 

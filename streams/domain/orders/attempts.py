@@ -352,8 +352,9 @@ def _follow(turn: Turn, order: Order) -> None:
 def _look(turn: Turn, order: Order, scope: Scope) -> None:
     intent = order.intent
     assert intent is not None
-    others = {o.venue_order_id for o in turn.books.orders.values() if o.command_id != order.command_id}
-    others |= {ended.venue_order_id for ended in turn.books.ended.values()} if scope is Scope.PROOF else set()
+    orders = [other for other in turn.books.orders.values() if other.command_id != order.command_id]
+    known = [*orders, *(turn.books.ended.values() if scope is Scope.PROOF else ())]
+    others = {other.venue_order_id for other in known if other.symbol == order.symbol}
     others |= turn.care(order.command_id).strangers
     turn.tend(order.command_id, busy=True)
     turn.ask(

@@ -88,13 +88,14 @@ def _check_trade(turn: Turn, snapshot: Snapshot, trade: TradeView) -> None:
     What the venue does not explain yet is left to later looks and to the comparison of totals: taking it for a flow could count
     money twice.
     """
+    of_trade = (trade.symbol, trade.venue_order_id)
     for order in turn.books.orders.values():
-        if order.venue_order_id == trade.venue_order_id and not order.is_cancel:
+        if (order.symbol, order.venue_order_id) == of_trade and not order.is_cancel:
             return fills.take(turn, order, (trade,))
     for ended in turn.books.ended.values():
-        if ended.venue_order_id == trade.venue_order_id:
+        if (ended.symbol, ended.venue_order_id) == of_trade:
             return fills.take_late(turn, ended, trade)
-    client_order_id = snapshot.strangers.get(trade.venue_order_id)
+    client_order_id = snapshot.strangers.get(of_trade)
     if client_order_id is None:
         return None
     if (ended := turn.books.ended.get(client_order_id)) is not None and ended.command_id:

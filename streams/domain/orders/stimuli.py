@@ -148,9 +148,9 @@ class Looked(Input):
 class Snapshot:
     """One look at the whole account: totals of all assets, open orders, and own trades since `since_ms` (venue time).
 
-    `strangers` gives the client ids of orders behind trades that no order of ours explained, by venue order id; a trade whose
-    order is in none of both cannot be judged yet. `flows` are deposits and withdrawals of the last weeks. Orders and trades
-    were asked for of `symbols` alone.
+    `strangers` gives the client ids of orders behind trades that no order of ours explained, by symbol and venue order id,
+    since venues number the orders of each symbol by itself; a trade whose order is in none of both cannot be judged yet.
+    `flows` are deposits and withdrawals of the last weeks. Orders and trades were asked for of `symbols` alone.
     """
 
     venue_time_ms: int
@@ -158,7 +158,7 @@ class Snapshot:
     totals: Mapping[str, Decimal]
     open_orders: tuple[OrderView, ...]
     trades: tuple[TradeView, ...]
-    strangers: Mapping[str, str] = field(default_factory=dict)
+    strangers: Mapping[tuple[str, str], str] = field(default_factory=dict)
     flows: tuple[FlowView, ...] = ()
     symbols: frozenset[str] = frozenset()
 

@@ -6,9 +6,10 @@ from decimal import Decimal
 
 import pytest
 
+from schemas.orders import Liquidity, Side
 from streams.agents.executor import looking
-from streams.domain.orders.books import Books
-from streams.domain.orders.outcome import FlowView, OrderView, TradeView
+from streams.domain.orders.books import Books, Ended
+from streams.domain.orders.outcome import FlowView, OrderView, Standing, TradeView
 from streams.domain.orders.stimuli import Looked, LookUp
 from tests.unit.orders.desk import desk, trade, view
 
@@ -36,6 +37,30 @@ class Asked:
     async def trades(self, symbol: str, since_ms: int, venue_order_id: str | None = None) -> Sequence[TradeView]:
         self.trades_since_ms.append(since_ms)
         return ()
+
+
+class ByHand(Asked):
+    """Somebody traded by hand, under an order number that one of ours has on another symbol, and another one on both."""
+
+    async def trades(self, symbol: str, since_ms: int, venue_order_id: str | None = None) -> Sequence[TradeView]:
+        amount = Decimal(1)
+        rest = ("BTC", Decimal(0), Liquidity.TAKER, NOW_MS)
+        return [TradeView(number, number, symbol, Side.BUY, amount, amount, amount, *rest) for number in ("77", "78")]
+
+    async def order_by_venue_id(self, symbol: str, venue_order_id: str) -> OrderView:
+        client = f"web-{symbol[:3]}-{venue_order_id}"
+        return OrderView(venue_order_id, client, symbol, Side.BUY, Decimal(1), Decimal(1), Standing.FILLED, NOW_MS)
+
+
+async def test_3_4_given_orders_of_equal_numbers_on_two_symbols_then_each_is_asked_for() -> None:
+    ours = Ended("c" * 32, "main", "BTC/USDT", 1, "a" * 26, venue_order_id="77")
+    books = Books("alice", opened=True, opened_at_ms=NOW_MS, ended={"a" * 26: ours})
+    taken = await looking.snapshot(ByHand(), ("BTC/USDT", "ETH/USDT"), None, books)  # type: ignore[arg-type]  as above
+    assert taken.strangers == {
+        ("BTC/USDT", "78"): "web-BTC-78",
+        ("ETH/USDT", "77"): "web-ETH-77",
+        ("ETH/USDT", "78"): "web-ETH-78",
+    }
 
 
 @pytest.mark.parametrize(

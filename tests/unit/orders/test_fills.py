@@ -152,7 +152,7 @@ def test_1_3_a_fill_of_an_attempt_that_was_proven_absent_is_booked_halts_and_cou
     assert [halt.cause for halt in table.said(AccountHalted)] == ["fill_of_absent_order"]
     order = table.state.books.orders[command]
     assert (order.filled_base, order.venue_order_id) == (Decimal(0), None)
-    show(table, trades=(trade("1", "0.1", venue_order_id="66"),), strangers={"66": first})
+    show(table, trades=(trade("1", "0.1", venue_order_id="66"),), strangers={("BTC/USDT", "66"): first})
     assert booked(table) == ["1"]
     table.read_back(command, attempt=2)
     assert not table.asked(SendOrder)
@@ -163,7 +163,7 @@ def test_1_3_a_fill_of_a_former_attempt_leaves_the_next_one_alone() -> None:
     table, command, first = absent()
     table.read_back(command, attempt=2)
     second = table.intended(command)
-    show(table, trades=(trade("1", "0.1", venue_order_id="66"),), strangers={"66": first})
+    show(table, trades=(trade("1", "0.1", venue_order_id="66"),), strangers={("BTC/USDT", "66"): first})
     table.accept(command, view(second, "0", Standing.EXPIRED), attempt=2)
     (closed,) = table.said(OrderClosed)
     assert (closed.attempt, closed.filled_base) == (2, Decimal(0))
@@ -186,7 +186,7 @@ def test_1_3_a_fill_of_an_absent_attempt_is_booked_once_although_its_command_end
         if way == "stream":
             hear(table, first, late)
         else:
-            show(table, trades=(late,), strangers={"66": first})
+            show(table, trades=(late,), strangers={("BTC/USDT", "66"): first})
         table.wait(1000)
     assert table.story(command)[-1] == "expired-unsent"
     assert booked(table) == ["1"]
@@ -260,7 +260,7 @@ def test_1_3_a_fill_two_days_after_the_end_is_still_placed() -> None:
 
 def test_1_3_a_fill_under_an_id_of_ours_that_nobody_remembers_is_placed_nowhere_and_halts() -> None:
     table = desk(Books("alice", epoch=3, opened=True, opened_at_ms=WALL_MS, forgotten_ms=WALL_MS + 1000))
-    unknown, strange = "z" * 26, {"99": "z" * 26}
+    unknown, strange = "z" * 26, {("BTC/USDT", "99"): "z" * 26}
     for late_ms in (-1, 0, 3000):  # before the opening; perhaps booked to an order that is forgotten; certainly not
         told = trade(f"{late_ms}", "0.03", venue_order_id="99", venue_time_ms=WALL_MS + late_ms)
         show(table, trades=(told,), strangers=strange, totals={})

@@ -127,21 +127,34 @@ def test_3_4_a_trade_by_hand_is_its_flows_with_a_fee_in_any_asset() -> None:
     table = opened()
     hand = trade("9", "0.5", venue_order_id="5", fee_asset="BNB", fee_amount=Decimal("0.01"), venue_time_ms=table.wall_ms)
     for _ in range(2):
-        show(table, trades=(hand,), strangers={"5": "web_1234"})
+        show(table, trades=(hand,), strangers={("BTC/USDT", "5"): "web_1234"})
     moved = {flow.asset: flow.amount for flow in table.said(FlowObserved)}
     assert moved == {"BTC": Decimal("0.5"), "USDT": Decimal(-10_000), "BNB": Decimal("-0.01")}
     assert table.state.books.totals == {"BTC": Decimal("0.5"), "USDT": Decimal(90_000), "BNB": Decimal("-0.01")}
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_3_4_a_trade_by_hand_is_seen_though_its_order_has_the_number_of_ours_on_another_symbol(ended: bool) -> None:
+    """Venues number the orders of each symbol by itself."""
+    table = opened()
+    command, client = table.sent()
+    table.accept(command, view(client, "0", Standing.EXPIRED if ended else Standing.OPEN))
+    assert (command in table.state.books.orders) is not ended
+    hand = trade("9", "0.5", symbol="ETH/USDT", fee_asset="ETH", venue_time_ms=table.wall_ms)
+    show(table, trades=(hand,), strangers={("ETH/USDT", "77"): "web_1234", ("BTC/USDT", "77"): client})
+    assert {flow.asset for flow in table.said(FlowObserved)} == {"ETH", "USDT"}
+    assert not table.said(OrderFilled)
+
+
 def test_3_4_a_sale_by_hand_moves_the_other_way() -> None:
     table = opened()
     sale = {"side": Side.SELL, "fee_asset": "USDT", "fee_amount": Decimal(10), "venue_time_ms": table.wall_ms}
-    show(table, trades=(trade("9", "0.5", venue_order_id="5", **sale),), strangers={"5": "web"})
+    show(table, trades=(trade("9", "0.5", venue_order_id="5", **sale),), strangers={("BTC/USDT", "5"): "web"})
     assert {flow.asset: flow.amount for flow in table.said(FlowObserved)} == {"BTC": Decimal("-0.5"), "USDT": Decimal(9_990)}
 
 
-@pytest.mark.parametrize("strangers", [{}, {"5": "a" * 26}])
-def test_3_4_a_trade_that_nobody_explains_or_that_may_be_ours_moves_nothing(strangers: dict[str, str]) -> None:
+@pytest.mark.parametrize("strangers", [{}, {("BTC/USDT", "5"): "a" * 26}])
+def test_3_4_a_trade_that_nobody_explains_or_that_may_be_ours_moves_nothing(strangers: dict[tuple[str, str], str]) -> None:
     """Its order is not read yet, or carries an id in our format that is forgotten: counting it could count money twice."""
     table = opened()
     table.state = replace(table.state, books=replace(table.state.books, forgotten_ms=table.wall_ms))
@@ -204,7 +217,7 @@ def test_3_4_what_an_order_by_hand_binds_shrinks_only_when_the_books_hold_what_i
     fee = {"fee_asset": "BNB", "fee_amount": Decimal(0), "venue_time_ms": table.wall_ms}
     told = {"open_orders": (half,), "totals": paid, "trades": (trade("9", "1", venue_order_id="5", **fee),)}
     for _ in range(2):
-        quiet(table, **told, strangers={"5": "web_77"})
+        quiet(table, **told, strangers={("BTC/USDT", "5"): "web_77"})
     assert [seen.filled_base for seen in table.said(ForeignOrderSeen)] == [0, 1]
     assert table.state.books.totals == paid
 
@@ -259,7 +272,7 @@ def test_1_3_a_fill_after_a_take_over_is_booked_to_the_order_that_the_checkpoint
     late = trade("1", "0.02")
     after = desk(restore(checkpoint(table.state.books, "one", table.wall_ms, 7)))
     for _ in range(2):
-        show(after, trades=(late,), strangers={"77": client})
+        show(after, trades=(late,), strangers={("BTC/USDT", "77"): client})
     assert [fill.command_id for fill in after.said(OrderFilled)] == [command]
 
 

@@ -195,6 +195,19 @@ def test_given_proven_absence_after_its_bounds_then_the_command_ends_unsent() ->
     assert table.said(CommandExpiredUnsent)[0].cause == "too_late"
 
 
+def test_given_an_unknown_order_then_only_orders_of_its_own_symbol_explain_trades_of_it() -> None:
+    """Venues number the orders of each symbol by itself: one that ended on another symbol may have its number."""
+    table = desk()
+    for decision, symbol in ((1, "ETH/USDT"), (2, "BTC/USDT")):
+        ended, client = table.sent(place(decision, symbol=symbol))
+        number = {"symbol": symbol, "venue_order_id": f"7{decision}"}
+        table.accept(ended, view(client, "0", Standing.EXPIRED, **number))
+    unknown, _ = table.sent(place(3))
+    table.reply(unknown, VenueReply(http_status=504))
+    (lookup,) = table.asked(LookUp)
+    assert lookup.known_order_ids == {"72"}
+
+
 def test_given_inputs_that_aged_while_unknown_then_no_second_attempt_is_made() -> None:
     table = desk()
     command = table.command(place(input_age_ms_max=4000))
