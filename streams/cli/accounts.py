@@ -14,7 +14,7 @@ from schemas.control import AccountLimitsSet, LookRequested, PortfolioLimitsSet
 from schemas.ledger import OrderState
 from streams import settings
 from streams.cli import output
-from streams.cli.control import ControlTopic, spoken, write_control
+from streams.cli.control import PATIENCE_S, ControlTopic, spoken, write_control
 from streams.cli.inspect import as_json, query
 from streams.domain import halts
 from streams.domain.control import Controls
@@ -195,7 +195,7 @@ async def _moved(connection: views.AsyncConnection, command_id: str) -> views.Or
 
 async def _balances(checked: Settings, account: str, since_ms: int) -> AccountBalances | None:
     """The newest snapshot of the account that the feed took after that moment."""
-    log = KafkaLog(checked.kafka.connection())
+    log = KafkaLog(checked.kafka.connection(), patience_s=PATIENCE_S)
     await log.start()
     try:
         partition = partition_of(account.encode(), await log.partitions(ACCOUNT_BALANCES))

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import getpass
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from aiokafka.errors import KafkaError
 
 from schemas.codec import decode, encode
 from schemas.control import (
@@ -27,7 +29,7 @@ from schemas.control import (
 from schemas.envelope import Envelope
 from streams import settings
 from streams.domain import control
-from streams.domain.errors import RefusedError
+from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.gateways.kafka import KafkaLog
 from streams.gateways.keys import TrustedFile
 from streams.gateways.signing import signer_of, verifier_of
@@ -35,6 +37,10 @@ from streams.ports import Output, UntrustedError
 from streams.settings import Settings
 from streams.topics import OPERATOR_CONTROL
 
+PATIENCE_S = 10.0
+"""An operator's: with the broker away a command says so after this long."""
+READING_S_MAX = 30.0
+CLOSING_S_MAX = 2.0
 SCOPE = r"^(all|(portfolio|account|venue):[a-z0-9][a-z0-9_-]{0,63})$"
 
 
@@ -145,27 +151,37 @@ async def _write(checked: Settings, events: Sequence[ControlEvent]) -> None:
 
 
 class ControlTopic:
-    """The control topic, open for one command that signs what it says."""
+    """The control topic, open for one command that signs what it says. Nothing here waits for long: whoever asks must learn
+    soon that nobody is there."""
 
-    def __init__(self, checked: Settings) -> None:
+    def __init__(self, checked: Settings, patience_s: float = PATIENCE_S) -> None:
         self._signer = signer_of(checked, KeyPurpose.CONTROL)
         self._verifier = verifier_of(checked, KeyPurpose.CONTROL)
         self._hearing = control.Hearing()
-        self._log = KafkaLog(checked.kafka.connection())
+        self._patience_s = patience_s
+        self._log = KafkaLog(checked.kafka.connection(), patience_s=patience_s)
 
     async def __aenter__(self) -> "ControlTopic":
         await self._log.start()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._log.close()
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Leave in order; with the broker away what is not acknowledged by now is not waited for again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if kind is None else CLOSING_S_MAX):
+                await self._log.close()
 
     async def controls(self) -> control.Controls:
-        """What the topic says, by the same rules by which the roles obey it."""
-        end = await self._log.end_offset(OPERATOR_CONTROL, 0)
-        begin = await self._log.begin_offset(OPERATOR_CONTROL, 0)
+        """What the topic says, by the same rules by which the roles obey it. Raises UnreachableError."""
+        try:
+            async with asyncio.timeout(READING_S_MAX):
+                end = await self._log.end_offset(OPERATOR_CONTROL, 0)
+                begin = await self._log.begin_offset(OPERATOR_CONTROL, 0)
+                records = await self._log.read(OPERATOR_CONTROL, 0, begin, end)
+        except TimeoutError:
+            raise UnreachableError(f"{OPERATOR_CONTROL}: the broker gave no answer for {READING_S_MAX:g} s") from None
         controls = control.Controls()
-        for record in await self._log.read(OPERATOR_CONTROL, 0, begin, end):
+        for record in records:
             try:
                 event = decode((record.header("ce_type") or b"").decode(errors="replace"), record.value)
                 if not isinstance(event, ControlEvent):
@@ -180,7 +196,10 @@ class ControlTopic:
         return controls
 
     async def append(self, events: Sequence[ControlEvent]) -> None:
-        """Say it, never dated before what was read of the topic: another operator's clock may be ahead of ours."""
+        """Say it, never dated before what was read of the topic: another operator's clock may be ahead of ours.
+
+        Raises UnknownOutcomeError when the broker does not acknowledge it soon: it may be heard all the same.
+        """
         for event in events:
             said = event.model_copy(update={"at_ms": max(event.at_ms, self._hearing.newest_ms)})
             envelope = Envelope(
@@ -191,7 +210,14 @@ class ControlTopic:
                 subject=said.scope,
             )
             output = Output(OPERATOR_CONTROL, said.scope.encode(), encode(said), envelope.headers(), 0, said.at_ms)
-            await self._log.append(self._signer.sign(output) if self._signer is not None else output)
+            try:
+                async with asyncio.timeout(self._patience_s):
+                    await self._log.append(self._signer.sign(output) if self._signer is not None else output)
+            except (TimeoutError, KafkaError) as error:
+                raise UnknownOutcomeError(
+                    f"{said.TYPE} for {said.scope}: the broker did not acknowledge it ({error or 'no answer'}), so that nobody "
+                    "may have heard it; `trimtab limits show` tells once the broker answers"
+                ) from None
 
 
 def check_scope(scope: str) -> None:

@@ -7,7 +7,8 @@ the local HALT file, with Kafka and the database down.
 import asyncio
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -17,7 +18,7 @@ from streams import settings
 from streams.agents.executor.control import HALT_FILE, HaltFile
 from streams.cli.control import ControlTopic, accounts_within, check_concerned, check_scope, spoken, write_control
 from streams.cli.inspect import query
-from streams.domain.errors import RefusedError
+from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.domain.orders.lifecycle import TERMINAL
 from streams.gateways import views
 from streams.settings import Settings
@@ -40,7 +41,8 @@ def halt(scope: str, why: str, offline: bool) -> None:
     check_concerned(checked, scope)
     if offline:
         return _halt_offline(checked, scope, why)
-    return _stop(checked, scope, why, StopKind.HALT)
+    with _another_way("halt", scope):
+        return _stop(checked, scope, why, StopKind.HALT)
 
 
 @click.command()
@@ -74,8 +76,9 @@ def cancel(order: str | None, everything: bool, scope: str, offline: bool, yes: 
         if not everything:
             raise RefusedError("--offline goes with --all: without the database nobody knows which order that is")
         return _cancel_offline(checked, scope, yes)
-    event = CancelRequested(scope=scope, **spoken(why)) if order is None else _cancel_of(order, why)
-    write_control(checked, event)
+    with _another_way("halt", scope if order is None else "SCOPE"):
+        event = CancelRequested(scope=scope, **spoken(why)) if order is None else _cancel_of(order, why)
+        write_control(checked, event)
     return click.echo(f"asked to cancel {f'every open order within {scope}' if order is None else order}")
 
 
@@ -95,6 +98,15 @@ def resume(scope: str, halt_ids: tuple[str, ...], why: str) -> None:
             raise RefusedError(f"{halt_id!r} is not a halt id; `trimtab limits show` lists those that stand")
     named = asyncio.run(_resume(checked, scope, halt_ids, why))
     click.echo(f"resumed {scope}: {', '.join(named)}")
+
+
+@contextmanager
+def _another_way(word: str, scope: str) -> Iterator[None]:
+    """Say beside what is away how the same is done without it."""
+    try:
+        yield
+    except (UnreachableError, UnknownOutcomeError) as error:
+        raise type(error)(f"{error}; `trimtab {word} {scope} --offline` works without Kafka and database") from None
 
 
 def _stop(checked: Settings, scope: str, why: str, kind: StopKind) -> None:

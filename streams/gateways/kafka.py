@@ -19,34 +19,43 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streams.domain.errors import RefusedError, UnreachableError
-from streams.gateways.kafka_access import client_args, knock
+from streams.gateways.kafka_access import KNOCK_TIMEOUT_MS, client_args, knock
 from streams.ports import Headers, KafkaConnection, Output, PositionLostError, Record
 
 QUEUED_MAX = 200_000
 FETCH_WAIT_MS = 20  # one fetch in flight per broker: a longer wait delays records of every other partition
 TOGETHER_MAX = 10_000  # offsets that ranges which are wanted at the same time may span, to be read in one pass
 REQUEST_TIMEOUT_MS = 90_000  # above the watchdogs: with idempotence only they may give a send up
-START_PATIENCE_S = 600.0
+START_PATIENCE_S = 600.0  # a role's, for a broker that is started beside it
 
 log = logging.getLogger("trimtab.kafka")
 
 
-async def patiently(connection: KafkaConnection, what: str, start: Callable[[], Awaitable[None]]) -> None:
-    """Knock, then run `start`, until both work, with growing pauses up to 5 s and one clear line for each.
+async def patiently(
+    connection: KafkaConnection, what: str, start: Callable[[], Awaitable[None]], patience_s: float = START_PATIENCE_S
+) -> None:
+    """Knock, then run `start`, until both work, with growing pauses up to 5 s and one clear line for each; where somebody
+    waits for the answer (a patience of seconds) the only line is the error itself.
 
-    Raises UnreachableError after ten minutes, and RefusedError at once for what waiting cannot change.
+    Raises UnreachableError when the patience (ten minutes) is at its end, and RefusedError at once for what waiting cannot
+    change.
     """
-    deadline, pause_s = time.monotonic() + START_PATIENCE_S, 0.2
+    deadline, pause_s = time.monotonic() + patience_s, 0.2
+    away: Exception | None = None
     while True:
         try:
-            await knock(connection)
-            return await start()
+            async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
+                await knock(connection, min(KNOCK_TIMEOUT_MS, int(patience_s * 500)))
+                return await start()
         except (KafkaError, OSError) as error:
-            if time.monotonic() > deadline:
-                raise UnreachableError(f"{what}: the broker cannot be reached: {error}") from None
-            log.warning("%s: the broker cannot be reached yet (%s); trying again", what, error)
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, 5.0)
+            away = error if str(error) or away is None else away
+        if time.monotonic() + pause_s > deadline:
+            words = str(away) or "no answer"
+            raise UnreachableError(f"{what}: the broker cannot be reached at {connection.bootstrap}: {words}") from None
+        if patience_s >= START_PATIENCE_S:
+            log.warning("%s: the broker cannot be reached yet (%s); trying again", what, away)
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 2, 5.0)
 
 
 @dataclass(slots=True, eq=False)
@@ -67,10 +76,14 @@ class _Queued:
 
 
 class KafkaLog:
-    """The port Log. One idempotent producer, and one consumer for reading ranges back."""
+    """The port Log. One idempotent producer, and one consumer for reading ranges back. Its start waits `patience_s` for the
+    broker."""
 
-    def __init__(self, connection: KafkaConnection, compression: str | None = None) -> None:
+    def __init__(
+        self, connection: KafkaConnection, compression: str | None = None, *, patience_s: float = START_PATIENCE_S
+    ) -> None:
         self._connection = connection
+        self._patience_s = patience_s
         self._compression = compression
         self._producer: AIOKafkaProducer | None = None
         self._consumer: AIOKafkaConsumer | None = None
@@ -83,7 +96,7 @@ class KafkaLog:
 
     async def start(self) -> None:
         """Connect, waiting for the broker with patience. Raises UnreachableError."""
-        await patiently(self._connection, "log", self._start_clients)
+        await patiently(self._connection, "log", self._start_clients, self._patience_s)
         self._pump = asyncio.create_task(self._run_pump(), name="log-pump")
 
     async def _start_clients(self) -> None:

@@ -78,8 +78,8 @@ def _tls_context(connection: KafkaConnection) -> ssl.SSLContext:
     return context
 
 
-async def knock(connection: KafkaConnection) -> None:
-    """Open and close one connection to the first bootstrap server that answers, TLS and SASL included.
+async def knock(connection: KafkaConnection, timeout_ms: int = KNOCK_TIMEOUT_MS) -> None:
+    """Open and close one connection to the first bootstrap server that answers in that time, TLS and SASL included.
 
     Raises RefusedError naming the setting that a person must correct, KafkaError or OSError when no server can be reached.
     """
@@ -89,7 +89,7 @@ async def knock(connection: KafkaConnection) -> None:
     for host, port, _family in collect_hosts(arguments.pop("bootstrap_servers")):
         server = f"{host}:{port}"
         try:
-            opened = await create_conn(host, port, request_timeout_ms=KNOCK_TIMEOUT_MS, **arguments)
+            opened = await create_conn(host, port, request_timeout_ms=timeout_ms, **arguments)
             try:
                 # Versions are told before a login; the first real question shows whether one is wanted.
                 await opened.send(MetadataRequest([]))
