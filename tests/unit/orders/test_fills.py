@@ -135,6 +135,22 @@ def test_1_3_a_fill_after_a_confirmed_cancel_is_booked_late_and_once() -> None:
     assert not table.said(AccountHalted)
 
 
+def test_1_3_a_venues_order_id_is_one_of_its_symbol_alone() -> None:
+    """Found once: Binance counts the orders of each symbol, and a trade was given to one of another, which dropped it."""
+    table = desk()
+    ended, client = table.sent(place(1))
+    table.accept(ended, view(client, "0", Standing.EXPIRED))
+    first, client = table.sent(place(2, time_in_force="gtc"))
+    table.accept(first, view(client, venue_order_id="78"))
+    second, client = table.sent(place(3, symbol="ETH/USDT", time_in_force="gtc"))
+    table.accept(second, view(client, symbol="ETH/USDT", venue_order_id="78"))
+    third, client = table.sent(place(4, symbol="ETH/USDT", time_in_force="gtc"))
+    table.accept(third, view(client, "0", Standing.EXPIRED, symbol="ETH/USDT"))
+    of_eth = {"symbol": "ETH/USDT", "fee_asset": "ETH"}
+    show(table, trades=(trade("1", "0.02", venue_order_id="78", **of_eth), trade("2", "0.03", **of_eth)))
+    assert [(fill.trade_id, fill.command_id) for fill in table.said(OrderFilled)] == [("1", second), ("2", third)]
+
+
 def test_1_3_fees_are_taken_in_whatever_asset_they_come() -> None:
     table = desk()
     command, client = table.sent(RESTING)
