@@ -37,10 +37,15 @@ def _sums(story: Story) -> str:
         "sends by former owners (accepted after a later OwnerStarted, the intent not below it)": told.void,
         "accepted after a later OwnerStarted at all": told.late,
         "accepted after timestamp and window": told.overdue,
+        "portfolios and accounts that halted": _listed(story.halted),
         "minutes under load": f"{story.lasted_s / 60:.1f}",
         "drained after the last fault (s)": f"{story.drained_s:.1f}",
     }
     return "\n".join(f"- {what}: {figure}" for what, figure in figures.items())
+
+
+def _listed(who: list[str]) -> str:
+    return f"{len(who)}: {'; '.join(who)}" if who else "0"
 
 
 def _faults(rounds: Iterable[Struck]) -> str:

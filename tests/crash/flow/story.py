@@ -34,7 +34,7 @@ from streams.local.supervisor import RoleStatus
 from streams.matching.journal import Entry
 from streams.ports import KafkaConnection, Output
 from streams.settings import PREFIX
-from streams.topics import DEAD_LETTERS, ORDERS_COMMANDS, ORDERS_EVENTS, dead_letter
+from streams.topics import DEAD_LETTERS, ORDERS_COMMANDS, ORDERS_EVENTS, REBALANCE_SIGNALS, dead_letter
 from tests.crash.executor.tally import SEED
 from tests.crash.executor.told import Told
 from tests.crash.executor.verdict import Verdict, judge
@@ -95,7 +95,7 @@ class Story:
     accepted: list[str] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     fills: int = 0
-    halted: tuple[str, ...] = ()
+    halted: list[str] = field(default_factory=list)
     statuses: tuple[RoleStatus, ...] = ()
     logs: dict[str, str] = field(default_factory=dict)
     deaths: list[str] = field(default_factory=list)
@@ -167,6 +167,7 @@ class _Teller:
         self._wait(lambda: self._observed() == PORTFOLIOS.count, "not every portfolio is open and observed")
         flow.go()
         self._witness = Witness(KafkaConnection(flow.bootstrap), flow.journal_path)
+        self._story.halted = self._witness.halted  # known also of a run that does not come to its end
         self._say("every portfolio is open, prices move at SPEED 1")
 
     def _meet_faults(self) -> None:
@@ -244,8 +245,8 @@ class _Teller:
         story, witness = self._story, self._seen
         story.accepted, story.attempts = witness.accepted(), list(witness.attempts.values())
         story.fills = witness.fills()
-        signals = self._flow.read(lambda connection: views.signals(connection, limit=1_000_000))
-        story.halted = tuple(f"{signal.portfolio}: {signal.body}" for signal in signals if signal.kind == "portfolio-halted")
+        ends = witness.ends(ORDERS_EVENTS, REBALANCE_SIGNALS)
+        self._wait(lambda: witness.has_heard(ends), "the last events are not heard")
         logs = {status.name: self._flow.roles.log_path(status.name) for status in story.statuses}
         story.logs = {name: path.read_text() for name, path in logs.items() if path.exists()}
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from schemas.codec import DecodeError, decode
 from schemas.envelope import Envelope
 from schemas.orders import (
+    AccountHalted,
     AttemptEvent,
     OrderAbsent,
     OrderAccepted,
@@ -20,6 +21,7 @@ from schemas.orders import (
     OrderUnknown,
     OrderUnsent,
 )
+from schemas.rebalance import PortfolioHalted, PortfolioQuarantined
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.matching.journal import Entry
 from streams.ports import KafkaConnection, Record
@@ -36,6 +38,7 @@ SPOKEN = {
     "ledger": ORDERS_LEDGER,
 }
 """Where a role is heard. The projector writes no topic: its tables show that it works."""
+HALTS = {message.ce_type().encode() for message in (AccountHalted, PortfolioHalted, PortfolioQuarantined)}
 
 Place = tuple[str, int]
 FRESH_MS = 150
@@ -65,6 +68,8 @@ class Witness:
 
     def __init__(self, connection: KafkaConnection, journal: Path) -> None:
         self.attempts: dict[tuple[str, int], Attempt] = {}
+        self.halted: list[str] = []
+        self._next: dict[Place, int] = {}
         self._connection = connection
         self._journal = journal
         self._journal_read = 0
@@ -110,6 +115,10 @@ class Witness:
             return found
 
         return self.ask(read(), 600)
+
+    def has_heard(self, ends: Mapping[Place, int]) -> bool:
+        """Whether everything below these offsets was heard."""
+        return all(self._next.get(place, 0) >= end for place, end in ends.items())
 
     def sources(self, role: str) -> list[str]:
         """Who of this role was ever heard: the parts of its work, such as `sequencer/1` and `executor/a007`."""
@@ -185,6 +194,9 @@ class Witness:
         place = (record.topic, record.partition)
         source = (record.header("ce_source") or b"").decode(errors="replace")
         self._heard.setdefault(source, {})[place] = record.offset
+        self._next[place] = record.offset + 1
+        if told := halt_of(record):
+            self.halted.append(told)
         if record.topic != ORDERS_EVENTS:
             return
         try:
@@ -200,6 +212,24 @@ class Witness:
                 attempt.unknown = True
             elif isinstance(event, OUTCOMES) and not attempt.ended:
                 attempt.ended, attempt.ended_at_ms = type(event).__name__, event.at_ms
+
+
+def halt_of(record: Record) -> str | None:
+    """Who halts by itself in this record, and why: an executor its account, a fold a portfolio. None in any other record."""
+    if record.header("ce_type") not in HALTS:
+        return None
+    try:
+        said = decode(Envelope.read(record.headers).type, record.value)
+    except (DecodeError, ValueError):
+        return None
+    match said:
+        case AccountHalted():
+            who = f"account {said.account}"
+        case PortfolioHalted() | PortfolioQuarantined():
+            who = f"portfolio {said.portfolio}"
+        case _:
+            return None
+    return f"{who}: {said.cause}" + (f" ({said.detail})" if said.detail else "")
 
 
 def _is_behind(found: Mapping[Place, int], since: Mapping[Place, int]) -> bool:
