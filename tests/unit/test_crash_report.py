@@ -1,4 +1,4 @@
-"""4.2: whom a crash run left halted, and that its report says so."""
+"""4.2, 6.4: what the report of a crash run says: whom it left halted, and how long work stood still after which fault."""
 
 import pytest
 
@@ -7,6 +7,7 @@ from schemas.envelope import Envelope
 from streams.ports import Record
 from streams.topics import ORDERS_EVENTS, REBALANCE_SIGNALS
 from tests.crash.flow.report import parts
+from tests.crash.flow.rounds import Struck
 from tests.crash.flow.story import Story
 from tests.crash.flow.witness import halt_of
 from tests.examples import example
@@ -41,3 +42,46 @@ def test_the_report_lists_each_halt() -> None:
     quiet, halted = "\n".join(parts(Story())), "\n".join(parts(Story(halted=["account alpha: foreign order"])))
     assert "- portfolios and accounts that halted: 0\n" in quiet
     assert "- portfolios and accounts that halted: 1: account alpha: foreign order\n" in halted
+
+
+def struck(victim: str, kind: str, workers: int, recovered_s: float, whole_s: float | None = None) -> Struck:
+    whole_s = recovered_s if whole_s is None else whole_s
+    return Struck(kind, victim, victim, workers, "open intent", 1, 5, recovered_s, whole_s)
+
+
+def recoveries(*rounds: Struck) -> list[list[str]]:
+    """The rows of the table about recovery in the report, without its head."""
+    lines = "\n".join(parts(Story(rounds=list(rounds)))).splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("| work stood still (s)"))
+    rows = [line.strip("|").split("|") for line in lines[start + 2 : lines.index("", start)]]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+def test_6_4_recovery_after_a_kill_stands_apart_from_other_faults_and_by_who_stood_by() -> None:
+    rows = recoveries(
+        struck("ledger", "kill", 1, 6.0),
+        struck("ledger", "kill", 2, 3.0),
+        struck("ledger", "kill", 2, 5.0),
+        struck("ledger", "pause", 2, 9.0),
+        struck("ledger", "join", 1, 0.1),
+        struck("broker", "kill", 1, 18.0),
+    )
+    assert rows == [
+        ["ledger", "kill", "no", "1", "6.0", "6.0", ""],
+        ["ledger", "kill", "yes", "2", "4.0", "5.0", "met"],
+        ["ledger", "pause", "yes", "1", "9.0", "9.0", ""],
+        ["broker", "kill", "no", "1", "18.0", "18.0", ""],
+    ]
+
+
+def test_6_4_a_kill_that_misses_its_target_is_marked() -> None:
+    rows = recoveries(struck("portfolio", "kill", 2, 9.9), struck("portfolio", "kill", 2, 10.1))
+    assert rows == [["portfolio", "kill", "yes", "2", "10.0", "10.1", "MISSED by 1 of 2"]]
+
+
+def test_6_4_an_executors_first_order_and_all_its_accounts_are_told_apart() -> None:
+    rows = recoveries(struck("executor", "kill", 2, 7.0, 23.0))
+    assert rows == [
+        ["executor", "kill", "yes", "1", "7.0", "7.0", "met"],
+        ["executor, until all its accounts are owned", "kill", "yes", "1", "23.0", "23.0", ""],
+    ]
