@@ -60,13 +60,14 @@ def tail(limit: int, account: str | None, as_json: bool) -> None:
 
 
 def query(read: Callable[[Any], Awaitable[Rows]]) -> Rows:
-    """One read of the database. Raises UnreachableError."""
+    """One read of the database. Raises UnreachableError, and RefusedError without tables."""
+    return asyncio.run(ask(read))
 
-    async def run() -> Rows:
-        async with reading(settings.load().database.dsn()) as connection:
-            return await read(connection)
 
-    return asyncio.run(run())
+async def ask(read: Callable[[Any], Awaitable[Rows]]) -> Rows:
+    """The same where a loop runs already."""
+    async with reading(settings.load().database.dsn()) as connection:
+        return await read(connection)
 
 
 def portfolio_table(rows: Sequence[views.PortfolioView]) -> Table:

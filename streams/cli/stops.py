@@ -7,24 +7,39 @@ the local HALT file, with Kafka and the database down.
 import asyncio
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import click
 
-from schemas.control import CancelRequested, StopKind, TradingResumed, TradingStopped
+from schemas.control import CancelRequested, ControlEvent, StopKind, TradingResumed, TradingStopped
 from schemas.ledger import OrderState
 from streams import settings
 from streams.agents.executor.control import HALT_FILE, HaltFile
 from streams.cli.control import ControlTopic, accounts_within, check_concerned, check_scope, spoken, write_control
-from streams.cli.inspect import query
+from streams.cli.inspect import ask, query
+from streams.domain.control import Controls
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.domain.orders.lifecycle import TERMINAL
 from streams.gateways import views
+from streams.gateways.views import HaltView
 from streams.settings import Settings
 
 _COMMAND_ID = re.compile(r"[0-9a-f]{32}")
 _why = click.option("--why", default="", help="The reason that goes on record.")
+
+
+class Topic(Protocol):
+    """What a resume needs of the control topic."""
+
+    async def controls(self) -> Controls:
+        """What it says up to now."""
+        ...
+
+    async def append(self, events: Sequence[ControlEvent]) -> None:
+        """Say it."""
+        ...
 
 
 @click.command()
@@ -167,14 +182,38 @@ def _cancel_of(order: str, why: str) -> CancelRequested:
 
 async def _resume(checked: Settings, scope: str, halt_ids: Sequence[str], why: str) -> list[str]:
     async with ControlTopic(checked) as topic:
-        if not halt_ids:
-            stops = (await topic.controls()).stops.values()
-            halt_ids = [stop.halt_id for stop in stops if stop.scope == scope]
-        if not halt_ids:
-            raise RefusedError(
-                f"{scope}: nothing is stopped by an operator there; `trimtab limits show` lists the halts that happened by "
-                "themselves: name them with --halt-id"
-            )
-        event = TradingResumed(scope=scope, **spoken(why), halt_ids=tuple(halt_ids))
-        await topic.append([event])
-        return list(halt_ids)
+        return await lift(topic, scope, halt_ids, why, lambda: ask(views.halts))
+
+
+async def lift(
+    topic: Topic, scope: str, halt_ids: Sequence[str], why: str, happened: Callable[[], Awaitable[Sequence[HaltView]]]
+) -> list[str]:
+    """Resume the halts named, or those of operators on that very scope, and return which these are.
+
+    `happened` are those that stand without an operator, as the database has them. Raises RefusedError for a halt that does not
+    stand, and where there is none; what the database cannot tell, since it is away, is said and resumed.
+    """
+    stops = (await topic.controls()).stops
+    named = list(halt_ids) or [stop.halt_id for stop in stops.values() if stop.scope == scope]
+    if not named:
+        raise RefusedError(
+            f"{scope}: nothing is stopped by an operator there; `trimtab limits show` lists the halts that happened by "
+            "themselves: name them with --halt-id"
+        )
+    if others := [halt_id for halt_id in named if halt_id not in stops]:
+        await _check_standing(others, happened)
+    await topic.append([TradingResumed(scope=scope, **spoken(why), halt_ids=tuple(named))])
+    return named
+
+
+async def _check_standing(halt_ids: Sequence[str], happened: Callable[[], Awaitable[Sequence[HaltView]]]) -> None:
+    try:
+        standing = {halt.halt_id for halt in await happened()}
+    except (UnreachableError, RefusedError) as error:
+        return click.echo(f"whether {', '.join(halt_ids)} stands could not be checked: {error}", err=True)
+    if unknown := [halt_id for halt_id in halt_ids if halt_id not in standing]:
+        raise RefusedError(
+            f"no halt {', '.join(unknown)} stands, by control and by what is projected up to now; nothing is resumed; "
+            "`trimtab limits show` lists those that stand"
+        )
+    return None
