@@ -25,6 +25,7 @@ from schemas.control import (
     PortfolioCreated,
     PortfolioLimitsSet,
     TargetsSet,
+    TradingStopped,
 )
 from schemas.envelope import Envelope
 from streams import settings
@@ -154,12 +155,13 @@ class ControlTopic:
     """The control topic, open for one command that signs what it says. Nothing here waits for long: whoever asks must learn
     soon that nobody is there."""
 
-    def __init__(self, checked: Settings, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, checked: Settings, patience_s: float = PATIENCE_S, log: KafkaLog | None = None) -> None:
         self._signer = signer_of(checked, KeyPurpose.CONTROL)
         self._verifier = verifier_of(checked, KeyPurpose.CONTROL)
         self._hearing = control.Hearing()
+        self._read = False
         self._patience_s = patience_s
-        self._log = KafkaLog(checked.kafka.connection(), patience_s=patience_s)
+        self._log = log or KafkaLog(checked.kafka.connection(), patience_s=patience_s)
 
     async def __aenter__(self) -> "ControlTopic":
         await self._log.start()
@@ -173,6 +175,7 @@ class ControlTopic:
 
     async def controls(self) -> control.Controls:
         """What the topic says, by the same rules by which the roles obey it. Raises UnreachableError."""
+        self._read = True
         try:
             async with asyncio.timeout(READING_S_MAX):
                 end = await self._log.end_offset(OPERATOR_CONTROL, 0)
@@ -186,7 +189,7 @@ class ControlTopic:
                 event = decode((record.header("ce_type") or b"").decode(errors="replace"), record.value)
                 if not isinstance(event, ControlEvent):
                     raise ValueError(f"a {type(event).__name__} is no control event")
-                self._verifier.check(record, event.at_ms)
+                self._verifier.check(record, self._hearing.key_time_ms(event))
                 self._hearing.hear(event, record.value or b"")
             except (ValueError, UntrustedError) as error:
                 # Sequencer and executor put it aside and go on: an operator must still be heard.
@@ -196,10 +199,13 @@ class ControlTopic:
         return controls
 
     async def append(self, events: Sequence[ControlEvent]) -> None:
-        """Say it, never dated before what was read of the topic: another operator's clock may be ahead of ours.
+        """Say it, never dated before what the topic says: another operator's clock may be ahead of ours, and what is dated back
+        nobody obeys. A stop counts at any date, and does not wait for the topic to be read.
 
         Raises UnknownOutcomeError when the broker does not acknowledge it soon: it may be heard all the same.
         """
+        if not self._read and not all(isinstance(event, TradingStopped) for event in events):
+            await self.controls()
         for event in events:
             said = event.model_copy(update={"at_ms": max(event.at_ms, self._hearing.newest_ms)})
             envelope = Envelope(

@@ -37,14 +37,19 @@ class Hearing:
     """Tells an operator's word from its echo: a signature proves who spoke, not that it was now.
 
     Everybody who may write to the topic can append an old signed event again, and who holds a key that has ended can date an
-    event back. So an event counts once, and only while it is not dated long before the newest; a stop counts at any date,
-    but once for each halt id. Every reader starts at the topic's beginning, so that all of them judge alike.
+    event back. So an event counts once, and only while it is not dated long before the newest nor its key over by then; a stop
+    counts at any date, but once for each halt id. Every reader starts at the topic's beginning, so that all judge alike.
     """
 
     newest_ms: int = 0
     _said: dict[bytes, int] = field(default_factory=dict)
     _stops: set[str] = field(default_factory=set)
     _forget_above: int = 1024
+
+    def key_time_ms(self, event: ControlEvent) -> int:
+        """When the key of this event must be valid: by its own date, and for what is no stop by the newest one heard, too. So
+        whoever holds a key that ended says nothing more once an operator has spoken after its end, whatever date he gives."""
+        return event.at_ms if isinstance(event, TradingStopped) else max(event.at_ms, self.newest_ms)
 
     def hear(self, event: ControlEvent, value: bytes) -> None:
         """Take one verified event in, in topic order; `value` are its bytes. Raises OutOfTimeError for one not to be obeyed."""

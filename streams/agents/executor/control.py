@@ -138,7 +138,7 @@ class ControlWatch:
             event = decode(Envelope.read(record.headers).type, record.value)
             if not isinstance(event, ControlEvent):
                 raise ValueError(f"a {type(event).__name__} is no control event")
-            self._verifier.check(record, event.at_ms)
+            self._verifier.check(record, self._hearing.key_time_ms(event))
             self._hearing.hear(event, record.value or b"")
         except (ValueError, UntrustedError) as error:
             return await self._refuse(record, error)

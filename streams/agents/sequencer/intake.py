@@ -133,7 +133,7 @@ class Intake:
         event = sound.message
         assert isinstance(event, ControlEvent)
         try:
-            key_id = self._verifier.check(record, event.at_ms)
+            key_id = self._verifier.check(record, self._hearing.key_time_ms(event))
             self._hearing.hear(event, sound.value)
         except UntrustedError as error:
             raise GarbageError("Untrusted", f"{error.cause}: {error}") from None

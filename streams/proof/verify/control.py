@@ -43,15 +43,19 @@ class Control:
         self._heard = Recent(1 << 14)
 
     def take(self, raw: Raw) -> None:
-        """Hear one event; nobody obeys one that nobody signed, that comes again, or that is dated back."""
+        """Hear one event; nobody obeys one that nobody signed, that comes again, or that is dated back, be it by a key that had
+        ended when the newest was said. A stop counts at any date."""
         fields, kind = raw.fields, raw.kind
         at_ms = fields.get("at_ms")
         if not isinstance(at_ms, int) or not raw.ce_type.startswith("trimtab.control."):
             return
-        if self._authors.doubt(raw, "control", at_ms) or not self._heard.add(f"{raw.ce_type} {raw.value.hex()}"):
+        is_stop = kind == "trading-stopped"
+        signed_ms = at_ms if is_stop else max(at_ms, self._newest_ms)
+        if self._authors.doubt(raw, "control", signed_ms) or not self._heard.add(f"{raw.ce_type} {raw.value.hex()}"):
             return
-        if kind == "trading-stopped":
+        if is_stop:
             self._stops.setdefault(fields["halt_id"], _Stop(fields["scope"], at_ms))
+            return
         if at_ms < self._newest_ms - DATED_BACK_MS_MAX:
             return
         self._newest_ms = max(self._newest_ms, at_ms)
