@@ -14,6 +14,7 @@ ORDER_MISMATCH = "order_mismatch"
 OVERFILL = "overfill"
 FILL_OF_ABSENT_ORDER = "fill_of_absent_order"
 FILL_NOWHERE = "fill_unplaced"
+ORDER_OVERDUE = "order_overdue"
 REJECTED_BY_VENUE = "rejected_repeatedly"
 KEY_REFUSED = "key_refused"
 PERMISSION_CHANGE = "permission_change"
@@ -59,6 +60,11 @@ EXECUTOR: dict[str, Cause] = {
     FILL_NOWHERE: Cause(
         "a trade is of an order with an id of ours that nobody remembers: it ended over 48 hours ago, or was never ours",
         "compare the venue's trades with the books; the trade is posted nowhere, so that the totals differ by it",
+    ),
+    ORDER_OVERDUE: Cause(
+        "an order has not ended a minute past its `expires_at`, though the venue answers and cancels may leave: it stands, or "
+        "is not shown any more, or not with all its trades",
+        "look at the order at the venue; it is asked for and canceled on, and closes when its end and its trades are shown",
     ),
     REJECTED_BY_VENUE: Cause(
         "the venue refused three orders with the same code within a minute", "the code says why: funds, filters, rights"

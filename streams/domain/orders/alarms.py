@@ -5,8 +5,11 @@ Each is judged by what was seen twice or proven once. Until a first doubt is set
 
 from decimal import Decimal
 
+from schemas.ledger import OrderState
+from schemas.orders import PlaceOrder
 from streams.domain import halts
 from streams.domain.numbers import DECISION, MONEY
+from streams.domain.orders import gate
 from streams.domain.orders.books import Order
 from streams.domain.orders.stimuli import ReadVenueTime, Remark, RightsRead, Snapshot, VenueTimeRead
 from streams.domain.orders.turn import Turn
@@ -14,6 +17,7 @@ from streams.domain.orders.turn import Turn
 MATERIAL = Decimal("0.0001")
 """A difference below this part of what the account is worth is remarked, not acted on."""
 REJECTIONS_WINDOW_MS = 60_000
+OVERDUE_MS = 60_000
 
 
 def compare(turn: Turn, snapshot: Snapshot) -> None:
@@ -57,6 +61,24 @@ def _is_material(turn: Turn, asset: str, difference: Decimal) -> bool:
     for held, mark in marks.items():
         worth = DECISION.add(worth, DECISION.multiply(turn.books.totals.get(held, Decimal(0)), mark or Decimal(0)))
     return DECISION.multiply(abs(difference), marks[asset] or Decimal(0)) > DECISION.multiply(worth, MATERIAL)
+
+
+def overdue(turn: Turn, command_id: str) -> None:
+    """The venue has answered a question about an order. One whose life is over must end within a minute of answers, if its
+    cancel could leave all the while."""
+    order = turn.books.orders.get(command_id)
+    if order is None or order.state is not OrderState.OPEN or not isinstance(order.command, PlaceOrder):
+        return
+    if turn.now.wall_ms <= order.command.expires_at_ms:
+        return
+    since_boot_ms = turn.care(command_id).overdue_boot_ms
+    if gate.unproven_for_cancels(turn.state, turn.now) or gate.paused(turn.state, turn.now):
+        turn.tend(command_id, overdue_boot_ms=None)
+    elif since_boot_ms is None:
+        turn.tend(command_id, overdue_boot_ms=turn.now.boot_ms)
+    elif turn.now.boot_ms - since_boot_ms > OVERDUE_MS:
+        detail = f"{order.symbol} {order.venue_order_id}: {order.filled_base} booked, no end"
+        turn.halt(order.portfolio, halts.ORDER_OVERDUE, detail, command_id)
 
 
 def rejected(turn: Turn, order: Order, code: str) -> None:

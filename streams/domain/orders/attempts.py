@@ -213,19 +213,21 @@ def looked(turn: Turn, event: Looked) -> None:
     """A look at one order came back."""
     order = turn.books.orders.get(event.command_id)
     if order is None or order.intent is None or order.intent.attempt != event.attempt or order.is_cancel:
-        return
+        return None
     if order.state not in (OrderState.UNKNOWN, OrderState.OPEN):
-        return
+        return None
     turn.tend(order.command_id, busy=False)
     if event.look is None:
-        turn.later(order.command_id)
-    elif event.look.order is not None:
+        turn.tend(order.command_id, overdue_boot_ms=None)
+        return turn.later(order.command_id)
+    if event.look.order is not None:
         _seen(turn, order, event.look.order, event.look.trades)
     elif order.state is OrderState.UNKNOWN:
         _denied(turn, order, event.look)
     else:
         fills.take(turn, order, event.look.trades)
         _settle(turn, order.command_id)
+    return alarms.overdue(turn, order.command_id)
 
 
 def heard(turn: Turn, news: OrderNews) -> None:

@@ -67,7 +67,8 @@ class Care:
 
     `busy` is set while an answer is outstanding. `denials` counts looks that proved absence. `cleared` is set once the
     request of the newest attempt was handed out, so that it never is a second time. `heard` are trades that the stream told
-    before the reply was there. `strangers` are orders that looks for this one found to be others: one look asks for a few.
+    before the reply was there. `overdue_boot_ms` is since when the venue answers without showing the end of an order whose
+    life is over. `strangers` are orders that looks for this one found to be others: one look asks for a few.
     """
 
     due_boot_ms: int = 0
@@ -78,6 +79,7 @@ class Care:
     view: OrderView | None = None
     heard: tuple[TradeView, ...] = ()
     strangers: frozenset[str] = frozenset()
+    overdue_boot_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

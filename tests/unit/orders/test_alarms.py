@@ -9,9 +9,9 @@ from schemas.orders import AccountHalted, AccountResumed, CommandNotAdmitted
 from streams.domain import halts
 from streams.domain.orders import gate
 from streams.domain.orders.books import Books
-from streams.domain.orders.outcome import FlowView, VenueReply
-from streams.domain.orders.stimuli import ReadVenueTime, Remark, RightsRead, SendOrder, TakenOver
-from tests.unit.orders.desk import BOOT_MS, LIMITS, WALL_MS, Desk, desk, place, trade
+from streams.domain.orders.outcome import FlowView, Standing, VenueReply
+from streams.domain.orders.stimuli import Looked, ReadVenueTime, Remark, RightsRead, SendOrder, TakenOver
+from tests.unit.orders.desk import BOOT_MS, LIMITS, WALL_MS, Desk, desk, place, trade, view
 from tests.unit.orders.test_opening import show
 
 HELD = {"BTC": Decimal(1), "USDT": Decimal(50_000), "BNB": Decimal(3)}
@@ -217,3 +217,64 @@ def test_3_1_a_first_doubt_lets_no_intent_leave() -> None:
 def test_3_1_every_cause_has_words_and_another_builds_cause_is_its_own() -> None:
     assert halts.in_words("overfill") == "overfill: an order was filled beyond its quantity"
     assert halts.in_words("something_new") == "something_new"
+
+
+SHOWN = {
+    "nothing": {},
+    "an order that stands": {"standing": Standing.OPEN},
+    "a word that nobody knows": {"standing": Standing.UNREADABLE},
+    "fills without trades": {"filled": "0.1", "standing": Standing.FILLED},
+}
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+def test_3_1_an_order_that_does_not_end_a_minute_after_its_life_halts_the_account(shown: str) -> None:
+    """Found once: it was asked for again and again and its cancel repeated for ever, and nobody was told."""
+    table = desk()
+    command, client = table.sent(place(time_in_force="gtc", expires_at_ms=WALL_MS + 1000))
+    table.accept(command, view(client))
+    fields = SHOWN[shown]
+    answer = {"order": view(client, **fields)} if fields else {}  # type: ignore[arg-type]  fields of a view
+    while table.wall_ms <= WALL_MS + 1000 + 55_000:
+        _look_on(table, command, answer)
+    assert table.said(AccountHalted) == []
+    while table.wall_ms <= WALL_MS + 1000 + 65_000:
+        _look_on(table, command, answer)
+    assert [halt.cause for halt in table.said(AccountHalted)] == ["order_overdue"]
+
+
+def test_3_1_a_venue_that_was_away_has_a_minute_for_an_order_whose_life_is_over() -> None:
+    table = desk()
+    command, client = table.sent(place(time_in_force="gtc", expires_at_ms=WALL_MS + 1000))
+    table.accept(command, view(client))
+    for away_ms in (200_000, 50_000, 200_000, 50_000):
+        until_ms = table.wall_ms + away_ms
+        while table.wall_ms <= until_ms:
+            _look_on(table, command, None if away_ms > 100_000 else {"order": view(client)})
+    assert table.said(AccountHalted) == []
+    _look_on(table, command, {"order": view(client, "0", Standing.CANCELED)})
+    assert table.story(command)[-1] == "closed"
+
+
+def _look_on(table: Desk, command: str, answer: dict[str, Any] | None) -> None:
+    """A second goes by, and the lease is renewed; the venue answers what it was asked about the order."""
+    table.wait(1000)
+    table.refresh()
+    if table.state.care[command].busy:
+        if answer is None:
+            table.put(Looked, command_id=command, attempt=1, look=None)
+        else:
+            table.look(command, **answer)
+
+
+def test_3_1_an_order_that_could_not_be_canceled_is_not_overdue() -> None:
+    """Without a lease nothing leaves: somebody is told of that by other means."""
+    table = desk()
+    command, client = table.sent(place(time_in_force="gtc", expires_at_ms=WALL_MS + 1000))
+    table.accept(command, view(client))
+    table.wait(10_000)
+    for _ in range(100):
+        table.wait(1000)
+        if table.state.care[command].busy:
+            table.look(command, order=view(client))
+    assert table.said(AccountHalted) == []

@@ -29,6 +29,7 @@ def test_given_no_control_at_all_then_nothing_is_admitted() -> None:
     assert gate.forbidden(table.state, table.now()) is None
     assert gate.unproven(table.state, table.now()) == "control_unread"
     assert gate.over_limit(place(), table.state, table.now()) == "no_limits"
+    assert gate.outdated(place(), table.state, table.now()) is None
 
 
 def test_given_no_venue_time_then_nothing_is_intended() -> None:
