@@ -28,6 +28,8 @@ def observe(turn: Turn, flow: FlowView) -> None:
         return
     if flow.flow_id in books.flows_seen or flow.venue_time_ms < books.opened_at_ms:
         return
+    if flow.returns is not None and flow.returns not in books.flows_seen:
+        return
     turn.say(
         FlowObserved(
             **turn.common(),

@@ -87,12 +87,14 @@ class OrderNews:
 
 @dataclass(frozen=True, slots=True)
 class FlowView:
-    """Money that entered (positive) or left (negative) the account without a trade of ours, as the venue shows it."""
+    """Money that entered (positive) or left (negative) the account without a trade of ours, as the venue shows it. `returns`
+    names the flow whose money this one gives back: it moved nothing where that one was never seen."""
 
     flow_id: str
     asset: str
     amount: Decimal
     venue_time_ms: int
+    returns: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

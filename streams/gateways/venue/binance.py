@@ -160,7 +160,8 @@ def _first_level(side: object) -> tuple[object, object]:
 
 
 def flows(deposits: Any, withdrawals: Any) -> list[FlowView]:
-    """Deposits that are credited and withdrawals that took funds. Raises ValueError on what cannot be read or is cut.
+    """Deposits that are credited, withdrawals that took funds, and those that gave them back. Raises ValueError on what cannot
+    be read or is cut.
 
     A withdrawal binds and then takes its amount and the fee on top, from when it was asked for; a refused one gives them back.
     """
@@ -168,7 +169,7 @@ def flows(deposits: Any, withdrawals: Any) -> list[FlowView]:
         if not isinstance(page, list) or len(page) >= FLOWS_PAGE:
             raise ValueError("the list of deposits or withdrawals is not whole")
     found = [_deposit(raw) for raw in deposits if str(raw.get("status")) in _CREDITED]
-    return found + [_withdrawal(raw) for raw in withdrawals if str(raw.get("status")) not in _GIVEN_BACK]
+    return found + [_withdrawal(raw) for raw in withdrawals]
 
 
 def _deposit(raw: Mapping[str, Any]) -> FlowView:
@@ -181,4 +182,7 @@ def _deposit(raw: Mapping[str, Any]) -> FlowView:
 def _withdrawal(raw: Mapping[str, Any]) -> FlowView:
     at = datetime.strptime(str(raw.get("applyTime")), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
     taken = MONEY.add(exact(raw.get("amount")), exact(raw.get("transactionFee")))
-    return FlowView(f"withdrawal/{raw['id']}", str(raw["coin"]), MONEY.minus(taken), int(at.timestamp() * 1000) + 999)
+    flow_id, coin, at_ms = f"withdrawal/{raw['id']}", str(raw["coin"]), int(at.timestamp() * 1000) + 999
+    if str(raw.get("status")) in _GIVEN_BACK:
+        return FlowView(f"{flow_id}/returned", coin, taken, at_ms, returns=flow_id)
+    return FlowView(flow_id, coin, MONEY.minus(taken), at_ms)

@@ -30,8 +30,10 @@ def test_3_4_a_deposit_that_is_not_credited_moved_nothing(status: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [1, 3, 5])
-def test_3_4_a_withdrawal_that_was_given_back_moved_nothing(status: int) -> None:
-    assert flows([], [WITHDRAWAL | {"status": status}]) == []
+def test_3_4_a_withdrawal_that_was_given_back_returns_what_was_seen_to_leave(status: int) -> None:
+    (returned,) = flows([], [WITHDRAWAL | {"status": status}])
+    assert (returned.flow_id, returned.asset, returned.amount) == ("withdrawal/2/returned", "USDT", Decimal("101.5"))
+    assert returned.returns == "withdrawal/2"
 
 
 @pytest.mark.parametrize("status", [0, 2, 4, 6])

@@ -117,6 +117,21 @@ def test_3_4_an_announcement_is_of_a_transfer_to_come_within_days() -> None:
     assert list(table.state.books.flows_open) == ["deposit/7"]
 
 
+def test_3_4_a_withdrawal_that_the_venue_gives_back_comes_in_again_once() -> None:
+    """It left the totals when it was asked for; refused, it is back in them, and the books must not stay short of it."""
+    table = opened()
+    left = FlowView("withdrawal/9", "USDT", Decimal(-5_000), table.wall_ms)
+    back = FlowView("withdrawal/9/returned", "USDT", Decimal(5_000), table.wall_ms, returns="withdrawal/9")
+    other = FlowView("withdrawal/8/returned", "USDT", Decimal(7), table.wall_ms, returns="withdrawal/8")
+    show(table, flows=(left,), totals={"USDT": Decimal(95_000)})
+    hear(table, classification("withdrawal/9"))
+    for _ in range(3):
+        show(table, flows=(back, other))
+    assert [flow.amount for flow in table.said(FlowObserved)] == [-5_000, 5_000]
+    assert table.state.books.totals == CASH
+    assert list(table.state.books.flows_open) == ["withdrawal/9/returned"]
+
+
 def test_3_4_what_flowed_before_the_opening_is_part_of_it() -> None:
     table = opened()
     show(table, flows=(FlowView("deposit/1", "USDT", Decimal(100_000), WALL_MS - 1),))
