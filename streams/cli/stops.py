@@ -7,9 +7,9 @@ the local HALT file, with Kafka and the database down.
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -20,11 +20,14 @@ from streams.agents.executor.control import HALT_FILE, HaltFile
 from streams.cli.control import ControlTopic, accounts_within, check_concerned, check_scope, spoken, write_control
 from streams.cli.inspect import ask, query
 from streams.domain.control import Controls
-from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
+from streams.domain.errors import RefusedError, TrimtabError, UnknownOutcomeError, UnreachableError
 from streams.domain.orders.lifecycle import TERMINAL
 from streams.gateways import views
 from streams.gateways.views import HaltView
 from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.cli import offline
 
 _COMMAND_ID = re.compile(r"[0-9a-f]{32}")
 _why = click.option("--why", default="", help="The reason that goes on record.")
@@ -51,6 +54,10 @@ def halt(scope: str, why: str, offline: bool) -> None:
 
     With --offline it writes the HALT file, waits until the executor's cancels are out or its lease has run out, and lists what
     still stands at the venues: `trimtab cancel --all --offline` takes that off the book.
+
+    Exit codes: 0 it is on record (with --offline: and no order of ours stands), 1 with --offline: the HALT file is written, and
+    orders stand, or may stand where a venue cannot be asked, 2 refused, nothing is halted, 75 the broker is away, so that
+    nobody may have heard it: use --offline.
     """
     checked = settings.load()
     check_concerned(checked, scope)
@@ -81,7 +88,11 @@ def cancel(order: str | None, everything: bool, scope: str, offline: bool, yes: 
     """Take ORDER (a client order id or command id), or all orders, off the book.
 
     Nothing is stopped: a portfolio may well decide to trade again; `trimtab halt` stops it. With --offline only orders that
-    carry ids of ours are canceled, with the trading keys of the settings; do so under the HALT file.
+    carry ids of ours are canceled, with the trading keys of the settings, and only while the HALT file stops every account
+    within --scope; each order is tried, whatever becomes of the others.
+
+    Exit codes: 0 asked for (with --offline: no order of ours stands any more), 1 with --offline: orders stand, or may stand
+    where a venue cannot be asked or its answer proves nothing, 2 refused, nothing was asked for, 75 broker or database is away.
     """
     checked = settings.load()
     check_concerned(checked, scope)
@@ -134,41 +145,62 @@ def _halt_offline(checked: Settings, scope: str, why: str) -> None:
     from streams.cli import offline
 
     accounts_within(checked, scope)
-    HaltFile(checked.state_dir).add(scope, why or "operator")
+    try:
+        HaltFile(checked.state_dir).add(scope, why or "operator")
+    except OSError as error:
+        raise RefusedError(f"{checked.state_dir / HALT_FILE} cannot be written ({error}): nothing is stopped by it") from None
     click.echo(f"wrote {checked.state_dir / HALT_FILE}: no new order within {scope} until it is removed")
-    still = asyncio.run(offline.drained(checked, scope))
-    for account, orders in sorted(still.items()):
-        if orders is None:
-            click.echo(f"account {account}: its venue cannot be asked; look at its open orders there")
-            continue
-        for order in orders:
+    found = asyncio.run(offline.drained(checked, scope))
+    for account, seen in sorted(found.items()):
+        for order in seen.orders:
             click.echo(f"account {account}: {offline.in_words(order)} still stands")
-    if any(still.values()):
-        click.echo(f"take them off the book with: trimtab cancel --all --offline --scope {scope}")
-    elif all(orders is not None for orders in still.values()):
-        click.echo("no order of ours stands at the venues")
+    _say_untold(found)
+    if all(seen.clear for seen in found.values()):
+        return click.echo("no order of ours stands at the venues")
+    raise TrimtabError(f"orders may still stand: take them off the book with: trimtab cancel --all --offline --scope {scope}")
 
 
 def _cancel_offline(checked: Settings, scope: str, yes: bool) -> None:
     from streams.cli import offline
 
-    if not (checked.state_dir / HALT_FILE).exists():
+    running = _not_halted(checked, scope)
+    if running:
         raise RefusedError(
-            f"there is no HALT file: first `trimtab halt {scope} --offline`, so that nothing new is sent meanwhile"
+            f"the HALT file does not halt {', '.join(running)}: first `trimtab halt {scope} --offline`, so that nothing new is "
+            "sent meanwhile"
         )
     found = asyncio.run(offline.standing(checked, scope))
-    lost = sorted(account for account, orders in found.items() if orders is None)
-    mine = {account: orders for account, orders in found.items() if orders}
+    mine = {account: seen.orders for account, seen in found.items() if seen.orders}
     for account, orders in sorted(mine.items()):
         for order in orders:
             click.echo(f"account {account}: {offline.in_words(order)}")
-    if mine and (yes or click.confirm("cancel these orders at their venues now?")):
-        for account, client_order_id, answer in asyncio.run(offline.cancel(checked, mine)):
-            click.echo(f"account {account}: {client_order_id}: {answer}")
-    elif not mine and not lost:
-        click.echo("no order of ours stands at the venues")
-    if lost:
-        raise RefusedError(f"the venues of {', '.join(lost)} cannot be asked; look at their open orders there")
+    _say_untold(found)
+    if all(seen.clear for seen in found.values()):
+        return click.echo("no order of ours stands at the venues")
+    if mine and not (yes or click.confirm("cancel these orders at their venues now?")):
+        raise TrimtabError("nothing was canceled: these orders stand")
+
+    def tell(answer: offline.Answer) -> None:
+        click.echo(f"account {answer.account}: {answer.client_order_id}: {answer.words}")
+
+    ended = asyncio.run(offline.cancel(checked, mine, tell))
+    if not ended or any(seen.untold for seen in found.values()):
+        raise TrimtabError("orders may still stand: say this again, or look at them at their venues")
+    return None
+
+
+def _not_halted(checked: Settings, scope: str) -> list[str]:
+    """The accounts within the scope for which the HALT file lets new orders out."""
+    file = HaltFile(checked.state_dir)
+    portfolio_of = {account: name for name, portfolio in checked.portfolios.items() for account in portfolio.accounts}
+    accounts = accounts_within(checked, scope)
+    return [name for name in accounts if file.reason(name, checked.accounts[name].venue, portfolio_of.get(name)) is None]
+
+
+def _say_untold(found: "Mapping[str, offline.Seen]") -> None:
+    for account, seen in sorted(found.items()):
+        for why in seen.untold:
+            click.echo(f"account {account}: its venue cannot be asked: {why}; look at its open orders there")
 
 
 def _cancel_of(order: str, why: str) -> CancelRequested:

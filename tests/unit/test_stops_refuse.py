@@ -10,6 +10,23 @@ from streams.__main__ import main
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def trimtab(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[int, str, str]:
+    """The command line on this repository's settings, without any key of a venue: exit code, output, errors."""
+    monkeypatch.setenv("TRIMTAB_CONFIG", str(ROOT / "trimtab.toml"))
+    monkeypatch.setenv("TRIMTAB_STATE_DIR", str(state_dir))
+    monkeypatch.setattr(sys, "argv", ["trimtab", *words])
+    code: object = 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code
+    assert isinstance(code, int)
+    found = capsys.readouterr()
+    return code, found.out, found.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -22,7 +39,10 @@ ROOT = Path(__file__).resolve().parents[2]
         (("cancel", "abc", "--all"), "name one order, or say --all"),
         (("cancel", "--all", "--scope", "alpha"), "'alpha' is not a scope"),
         (("cancel", "abc", "--offline"), "--offline goes with --all"),
-        (("cancel", "--all", "--offline"), "there is no HALT file: first `trimtab halt all --offline`"),
+        (
+            ("cancel", "--all", "--offline"),
+            "the HALT file does not halt alpha, beta, gamma: first `trimtab halt all",
+        ),
         (("halt", "account:nobody", "--offline"), "account:nobody: no account of"),
         (("resume", "all", "--halt-id", "the-last-one"), "'the-last-one' is not a halt id"),
         (("reconcile", "nobody"), "there is no account 'nobody'; the settings name alpha, beta, gamma"),
@@ -37,11 +57,45 @@ def test_3_3_a_wrong_word_is_refused_with_exit_code_2(
     words: tuple[str, ...],
     said: str,
 ) -> None:
-    monkeypatch.setenv("TRIMTAB_CONFIG", str(ROOT / "trimtab.toml"))
-    monkeypatch.setenv("TRIMTAB_STATE_DIR", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["trimtab", *words])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+    code, _, error = trimtab(tmp_path, monkeypatch, capsys, *words)
+    assert (code, said in error) == (2, True), error
     assert not (tmp_path / "HALT").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "scope", "left"),
+    [
+        ("account:alpha why", "all", "beta, gamma"),
+        ("account:alpha why\naccount:beta why", "all", "gamma"),
+        ("account:alpha why", "account:beta", "beta"),
+        ("portfolio:balanced why", "venue:sim", "beta, gamma"),
+        ("venue:other why", "portfolio:balanced", "alpha"),
+    ],
+)
+def test_3_3_orders_are_canceled_offline_only_where_the_halt_file_lets_nothing_new_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str, scope: str, left: str
+) -> None:
+    (tmp_path / "HALT").write_text(text)
+    code, _, said = trimtab(tmp_path, monkeypatch, capsys, "cancel", "--all", "--offline", "--scope", scope)
+    assert code == 2
+    assert f"the HALT file does not halt {left}: first `trimtab halt {scope} --offline`" in said
+
+
+def test_3_3_where_the_halt_file_halts_and_no_venue_can_be_asked_the_exit_code_says_that_orders_may_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scope = "portfolio:balanced"
+    code, out, said = trimtab(tmp_path, monkeypatch, capsys, "halt", scope, "--offline")
+    assert (code, "account alpha: its venue cannot be asked: accounts.alpha.trade" in out) == (1, True)
+    assert f"orders may still stand: take them off the book with: trimtab cancel --all --offline --scope {scope}" in said
+    code, out, said = trimtab(tmp_path, monkeypatch, capsys, "cancel", "--all", "--offline", "--scope", scope)
+    assert (code, "account alpha: its venue cannot be asked: accounts.alpha.trade" in out) == (1, True)
+    assert "orders may still stand" in said
+
+
+def test_3_3_a_halt_file_that_cannot_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state").write_text("a file where the directory should be")
+    code, _, said = trimtab(tmp_path / "state", monkeypatch, capsys, "halt", "all", "--offline")
+    assert (code, "cannot be written" in said, "nothing is stopped" in said) == (2, True, True)

@@ -93,18 +93,20 @@ async def test_3_3_with_everything_down_a_halt_lists_what_stands_and_an_operator
         await ended(installation, await installation.command(standing), "accepted")
     # The executor is gone: nobody cancels by himself any more.
     code, said = await trimtab(installation, "halt", "all", "--offline", "--why", "everything is down")
-    assert code == 0, said
+    assert code == 1, said
     assert (installation.state_dir / HALT_FILE).read_text() == "all everything is down\n"
     (order,) = installation.accepted()
     assert f"account alice: {order['client_order_id']} buy 0.5 BTC/USDT still stands" in said
 
     code, said = await trimtab(installation, "cancel", "--all", "--offline", answer="n\n")
-    assert (code, installation.canceled()) == (0, []), said
+    assert (code, installation.canceled()) == (1, []), said
     code, said = await trimtab(installation, "cancel", "--all", "--offline", answer="y\n")
     assert code == 0, said
     assert f"{order['client_order_id']}: canceled, 0 filled" in said
     assert len(installation.canceled()) == 1
     code, said = await trimtab(installation, "cancel", "--all", "--offline", "--yes")
+    assert (code, "no order of ours stands at the venues" in said) == (0, True), said
+    code, said = await trimtab(installation, "halt", "all", "--offline")
     assert (code, "no order of ours stands at the venues" in said) == (0, True), said
 
 
