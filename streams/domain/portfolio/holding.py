@@ -72,11 +72,14 @@ def _kept(state: PortfolioState, now_ms: int) -> tuple[Shortfall, ...]:
 
 
 def _loss(benchmark: Benchmark, fills: Valuation) -> Decimal | None:
-    """None: an asset of the measure has no mark any more, since it left the targets. One that came to them is not of it yet."""
+    """None: an asset of the measure has no mark any more, since it left the targets. One that came to them is not of it yet.
+
+    Sums go by name: they are rounded, and a checkpoint gives dictionaries another order.
+    """
     if any(asset not in fills.marks for asset in benchmark.marks):
         return None
     grown = _ZERO
-    for asset, weight in benchmark.weights.items():
+    for asset, weight in sorted(benchmark.weights.items()):
         growth = DECISION.divide(fills.marks[asset], benchmark.marks[asset])
         grown = DECISION.add(grown, DECISION.multiply(weight, growth))
     held = DECISION.multiply(benchmark.nav_quote, grown)
@@ -87,7 +90,7 @@ def _loss(benchmark: Benchmark, fills: Valuation) -> Decimal | None:
 def _worth(units: Mapping[str, Decimal], benchmark: Benchmark, marks: Mapping[str, Decimal]) -> Decimal:
     """What units of the measure's assets are worth now."""
     worth = _ZERO
-    for asset, amount in units.items():
+    for asset, amount in sorted(units.items()):
         if asset in benchmark.marks:
             worth = DECISION.add(worth, DECISION.multiply(amount, marks[asset]))
     return worth

@@ -62,10 +62,10 @@ def turnover_room_quote(state: PortfolioState, limits: PortfolioLimitsSet, now_m
     if running is not None:
         hour = _left(limits.transition_hour_max, nav_quote, running.traded, now_ms, HOUR_MS)
         outstanding = _outstanding_quote(order for order in state.orders.values() if order.in_transition)
-        return max(MONEY.subtract(min(hour, transition_left_quote(running)), outstanding), _ZERO)
+        return max(DECISION.subtract(min(hour, transition_left_quote(running)), outstanding), _ZERO)
     five = _left(limits.turnover_5min_max, nav_quote, state.traded, now_ms, FIVE_MINUTES_MS)
     day = _left(limits.turnover_day_max, nav_quote, state.traded, now_ms, DAY_MS)
-    return max(MONEY.subtract(min(five, day), _outstanding_quote(state.orders.values())), _ZERO)
+    return max(DECISION.subtract(min(five, day), _outstanding_quote(state.orders.values())), _ZERO)
 
 
 def order_quote_max(state: PortfolioState, limits: PortfolioLimitsSet, nav_quote: Decimal) -> Decimal:

@@ -1,7 +1,9 @@
 """3.1: the day's loss against holding the targets, and moves of net asset value that no mark explains."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from schemas.orders import FlowClassified, FlowObserved
 from schemas.rebalance import PortfolioHalted
 from streams.domain.portfolio import reasons
 from streams.domain.portfolio.holding import HOUR_MS, loss_day_quote, measured, with_flow
-from streams.domain.portfolio.state import PortfolioState
+from streams.domain.portfolio.state import Benchmark, PortfolioState
 from streams.domain.portfolio.valuation import Valuation, value
 from tests.unit.portfolio.story import (
     PRICES,
@@ -99,6 +101,26 @@ def test_3_1_time_off_the_target_costs_what_the_target_would_have_won() -> None:
     state = begun(cash)
     assert loss_day_quote(state, valued(cash, BTC=55_000), START_MS + 1) == 5_300
     assert loss_day_quote(state, valued(cash, BTC=45_000), START_MS + 1) == -5_300
+
+
+def test_3_1_a_loss_is_the_same_in_whatever_order_a_checkpoint_has_its_assets() -> None:
+    """Sums are rounded; a fold that goes on from a checkpoint, whose keys are sorted, must say the very same."""
+    weights = {"A": "0.760022931226984428", "B": "0.702065578579950697", "C": "0.840941161714913926"}
+    began = {"A": "92014.2114", "B": "88099.0039", "C": "95152.8078"}
+    flowed = {"A": "79025.23870552", "B": "802186.70716781", "C": "281258.26989207"}
+    units = {"A": "729978.1928488", "B": "790049.6733809", "C": "599672.15939217"}
+    marks = {"A": "613.0129", "B": "41198.3602", "C": "84144.3399"}
+
+    def ordered(texts: dict[str, str], names: Sequence[str]) -> dict[str, Decimal]:
+        return {name: Decimal(texts[name]) for name in names}
+
+    losses = set()
+    for names in permutations(weights):
+        measure = (ordered(weights, names), ordered(began, names), ordered(flowed, names))
+        state = replace(at_rest().portfolio(), benchmark=Benchmark(START_MS, Decimal(915_779_470_503), *measure), shortfalls=())
+        fills = Valuation(Decimal(1), ordered(units, names), ordered(marks, names), {}, {})
+        losses.add(loss_day_quote(state, fills, START_MS))
+    assert len(losses) == 1
 
 
 def test_3_1_fees_and_bad_fills_are_lost() -> None:
