@@ -35,6 +35,7 @@ class Control:
     def __init__(self, authors: Authors) -> None:
         self.symbols: dict[str, str] = {}
         self.owners: dict[str, tuple[str, str]] = {}
+        self.shards: dict[str, int] = {}
         self._authors = authors
         self._limits: dict[str, list[Said]] = defaultdict(list)
         self._policies: dict[str, list[Said]] = defaultdict(list)
@@ -65,6 +66,9 @@ class Control:
         match raw.kind:
             case "portfolio-created":
                 self.owners |= {account: (fields["portfolio"], venue) for account, venue in fields["accounts"].items()}
+                self.shards[fields["portfolio"]] = fields["shard"]
+            case "shard-assigned":
+                self.shards[fields["portfolio"]] = fields["shard"]
             case "account-limits-set":
                 insort(self._limits[fields["account"]], (at_ms, raw.offset, fields), key=lambda said: said[:2])
                 self._learn_symbols(fields["symbols"])
@@ -95,12 +99,20 @@ class Control:
 
     def stopped(self, account: str, portfolio: str, at_ms: int) -> str | None:
         """The id of a halt or freeze that everybody had heard of, and nobody of its end, at that time; or None."""
-        venue = self.owners.get(account, ("", ""))[1]
-        scopes = ("all", f"account:{account}", f"portfolio:{portfolio}", f"venue:{venue}")
+        scopes = self._scopes(account, portfolio)
         for halt_id, stop in self._stops.items():
             if stop.from_ms + HEARD_WITHIN_MS < at_ms < stop.until_ms - HEARD_WITHIN_MS and stop.scope in scopes:
                 return halt_id
         return None
+
+    def stopped_until_ms(self, account: str, portfolio: str) -> int:
+        """When operators lifted their last halt or freeze; far ahead while one is in force, 0 if there never was one."""
+        scopes = self._scopes(account, portfolio)
+        return max((stop.until_ms for stop in self._stops.values() if stop.scope in scopes), default=0)
+
+    def _scopes(self, account: str, portfolio: str) -> tuple[str, ...]:
+        venue = self.owners.get(account, ("", ""))[1]
+        return "all", f"account:{account}", f"portfolio:{portfolio}", f"venue:{venue}"
 
 
 def _around(said: list[Said], at_ms: int, tolerance_ms: int) -> list[Mapping[str, Any]]:

@@ -15,10 +15,11 @@ _PARTS = ("journalled", "conflated", "stale", "repeated", "not_needed", "dead_le
 
 @dataclass(slots=True)
 class _Shard:
-    """One journal partition so far: its writer, and up to where each source was accounted for."""
+    """One journal partition so far: its writer, its time, and up to where each source was accounted for."""
 
     epoch: int = 0
     writer: str = ""
+    now_ms: int = 0
     positions: dict[str, int] = field(default_factory=dict)
 
 
@@ -42,6 +43,7 @@ class Intake:
             self.tally.at(raw.place, f"epoch {fields['epoch']} was never started")
         if (fields["epoch"], fields["writer"]) != (shard.epoch, shard.writer):
             return
+        shard.now_ms = max(shard.now_ms, fields["sequenced_at_ms"])
         for what in i14(shard.positions, raw):
             self.tally.at(raw.place, what)
         ranges = fields.get("ranges", {})
@@ -51,6 +53,10 @@ class Intake:
             shard.positions.update(fields["positions"])
         elif raw.kind == "source-gap":
             shard.positions[fields["source"]] = fields["gap_to"]
+
+    def now_ms(self, shard: int | None) -> int:
+        """The newest time in the journal of a shard, 0 where there is none."""
+        return self._shards[shard].now_ms if shard in self._shards else 0
 
 
 def i14(positions: dict[str, int], raw: Raw) -> Iterator[str]:

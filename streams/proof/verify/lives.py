@@ -73,7 +73,8 @@ KINDS = {"closed" if what.startswith("closed-") else what for what in LEADS_TO}
 
 @dataclass(slots=True)
 class Life:
-    """An admitted command that has not ended. `told` are the command's own words, None when no command was found for it."""
+    """An admitted command that has not ended. `told` are the command's own words, None when no command was found for it.
+    Its last event was at `at_ms`; it has been in its state since `since_ms`."""
 
     command_id: str
     portfolio: str
@@ -83,6 +84,7 @@ class Life:
     told: Raw | None
     place: Place
     at_ms: int
+    since_ms: int = 0
     state: str = ""
     attempt: int = 0
     reserved_quote: Decimal = ZERO
@@ -120,12 +122,15 @@ class Turnover:
 
 @dataclass(slots=True)
 class Account:
-    """One account as its events up to here tell it; its owner started at `owned_ms`."""
+    """One account as its events up to here tell it: its owner started at `owned_ms`, sent its last request at `intended_ms`;
+    the last halt of those that were lifted was so at `resumed_ms`."""
 
     name: str
     epoch: int = 0
     owned_ms: int = 0
     newest_ms: int = 0
+    intended_ms: int = 0
+    resumed_ms: int = 0
     lives: dict[str, Life] = field(default_factory=dict)
     halts: dict[str, str] = field(default_factory=dict)
     turnover_5min: Turnover = field(default_factory=lambda: Turnover(300_000, 1000))
@@ -199,7 +204,8 @@ class Lives:
             account.halts[fields["halt_id"]] = fields["cause"]
         elif kind == "account-resumed":
             for halt_id in fields["halt_ids"]:
-                account.halts.pop(halt_id, None)
+                if account.halts.pop(halt_id, None) is not None:
+                    account.resumed_ms = fields["at_ms"]
         elif kind == "filled":
             self._fill(account, life, fields)
         if life is not None:
@@ -209,11 +215,13 @@ class Lives:
 
     def _advance(self, account: Account, life: Life, raw: Raw) -> None:
         what = word(raw)
-        legal = NEXT[life.state].get(what) if life.state in NEXT else None
+        legal, before = NEXT[life.state].get(what) if life.state in NEXT else None, life.state
         life.state = legal or (LEADS_TO.get(what, life.state) if what != "filled" else life.state)
         life.at_ms = raw.fields["at_ms"]
+        if life.state != before:
+            life.since_ms = life.at_ms
         if what in ("intended", "cancel-intended"):
-            life.attempt = raw.fields["attempt"]
+            life.attempt, account.intended_ms = raw.fields["attempt"], life.at_ms
         account.lives[life.command_id] = life
         if life.state in ENDED:
             del account.lives[life.command_id]

@@ -4,10 +4,6 @@ from collections.abc import Iterator
 
 from streams.proof.verify.facts import Raw
 from streams.proof.verify.lives import ENDINGS, NEXT, Account, Attempt, Life, Lives, word
-from streams.proof.verify.report import Tally
-
-IDLE_MS_MAX = 60_000
-"""How long a command may neither be sent nor end while its account goes on: ten seconds to be admitted, and patience."""
 
 CLOCK_MS = 500
 """The venue looks at its clock once more while it writes its journal, and may be held up in between."""
@@ -47,15 +43,6 @@ def i2(lives: Lives, account: Account, life: Life | None, raw: Raw) -> Iterator[
     """An admitted command ends once."""
     if (life is None or raw.kind == "admitted") and raw.fields["command_id"] in lives.ended:
         yield f"command {raw.fields['command_id']} had ended before, and is {word(raw)} now"
-
-
-def i2_unfinished(lives: Lives, tally: Tally) -> None:
-    """At the cut a command has ended, or is open or UNKNOWN, or its account's owner has not gone on since it was heard of."""
-    for account in lives.accounts.values():
-        for life in account.lives.values():
-            idle_ms = account.newest_ms - max(life.at_ms, account.owned_ms)
-            if not life.is_cancel and life.state in ("admitted", "absent", "intended") and idle_ms > IDLE_MS_MAX:
-                tally.at(life.place, f"command {life.command_id} is {life.state} and nothing else for {idle_ms} ms")
 
 
 def i5(lives: Lives, account: Account, life: Life | None, raw: Raw) -> Iterator[str]:

@@ -20,6 +20,7 @@ from streams.proof.verify.lives import ENDED, ENDED_KEPT, ENDINGS, KINDS, Accoun
 from streams.proof.verify.money import OURS, Money
 from streams.proof.verify.projection import Projection
 from streams.proof.verify.report import Report, Tally
+from streams.proof.verify.unfinished import Halts, i2_unfinished
 
 CONTROL = "operator.control.v1"
 JOURNAL = "portfolio.journal.v1"
@@ -63,7 +64,7 @@ class Verification:
         self._control = Control(self._authors)
         self._lives = Lives(self._attempt_leaves, setting.ended_kept)
         self._commands = gates.Commands()
-        self._intake, self._chains = Intake(), Chains()
+        self._intake, self._chains, self._halts = Intake(), Chains(), Halts()
         self._projection = Projection(setting.projected, setting.ended_kept)
         self._money = Money(self._control.symbols, setting.cut_ms, setting.ended_kept, self._on_its_way)
         self._booked_ended = Digests()
@@ -71,7 +72,7 @@ class Verification:
         self._accounts: set[str] = set()
         self._accepted: Waiting[str, tuple[str, Mapping[str, Any]]] = Waiting(_WAITING_MAX, self._never_intended)
         self._i1 = Tally("I1", "at most one accepted order for each attempt, a second attempt only after proof of absence")
-        self._i2 = Tally("I2", "each admitted command ends once, or is open or UNKNOWN")
+        self._i2 = Tally("I2", "each admitted command ends once, or is open, or UNKNOWN with an alarm")
         self._i5 = Tally("I5", "only steps of the life cycle")
         self._i8 = Tally("I8", "inputs were fresh at decision, at admission and at the INTENT")
         self._i9 = Tally("I9", "each request was admitted, and within all limits")
@@ -119,7 +120,7 @@ class Verification:
     def close(self, balances: Mapping[str, Mapping[str, Decimal]] | None = None) -> Report:
         """Nothing comes any more. `balances` are the venue's own closing totals by account and asset, when it was asked."""
         self._accepted.close()
-        orders.i2_unfinished(self._lives, self._i2)
+        i2_unfinished(self._lives, self._control, self._halts, self._intake, self._i2)
         ours = None
         if balances is not None:
             ours = {self._ours.get(account, account): assets for account, assets in balances.items()}
@@ -148,6 +149,9 @@ class Verification:
     # Records
 
     def _signal(self, raw: Raw) -> None:
+        if not raw.ce_type.startswith("trimtab.rebalance."):
+            return
+        self._halts.take(raw)
         if raw.ce_type.startswith("trimtab.rebalance.decided."):
             self._i8.items += 1
             for what in gates.i8_decided(self._control, raw):

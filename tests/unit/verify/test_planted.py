@@ -8,7 +8,7 @@ import pytest
 
 from streams.domain.ids import client_order_id, digest_id
 from streams.proof.verify.verification import COMMANDS, EVENTS, JOURNAL, LEDGER, SIGNALS
-from tests.unit.verify.lies import place_of, reseal
+from tests.unit.verify.lies import cancel, close, place_of, reseal, stand, unhalted
 from tests.unit.verify.world import AGE_MS_MAX, History, World, changed
 
 CHECKS = ["I1", "I2", "I3", "I4", "I5", "I6", "I8", "I9", "I10", "I11", "I14", "I16", "I17", "fills"]
@@ -42,6 +42,40 @@ def accepted_twice(world: World) -> tuple[History, str]:
 def never_ended(world: World) -> tuple[History, str]:
     world.story.admitted("c")
     admitted = len(world.story.records) - 1
+    world.story.at_ms += 60_001
+    world.story.halted()
+    return world.history(), f"{EVENTS}:0:{admitted}"
+
+
+def unknown_without_an_alarm(world: World) -> tuple[History, str]:
+    world.story.admitted("c")
+    admitted = len(world.story.records) - 1
+    world.story.intended("c")
+    world.story.unknown("c")
+    return unhalted(world.history(), world.story.at_ms + 120_001), f"{EVENTS}:0:{admitted}"
+
+
+def outlived(world: World) -> tuple[History, str]:
+    """An order stands a minute beyond its life, and nobody cancels it."""
+    admitted = stand(world)
+    world.story.at_ms += 120_001
+    world.story.halted()
+    return world.history(), f"{EVENTS}:0:{admitted}"
+
+
+def cancel_never_tried(world: World) -> tuple[History, str]:
+    """A cancel hangs, while the account goes on trading."""
+    stand(world)
+    admitted = cancel(world, "x", "c")
+    world.story.at_ms += 60_000
+    stand(world, "d")
+    return world.history(), f"{EVENTS}:0:{admitted}"
+
+
+def cancel_never_ended(world: World) -> tuple[History, str]:
+    stand(world)
+    admitted = cancel(world, "x", "c")
+    close(world, "c")
     world.story.at_ms += 60_001
     world.story.halted()
     return world.history(), f"{EVENTS}:0:{admitted}"
@@ -184,6 +218,10 @@ def unbooked_fill(world: World) -> tuple[History, str]:
 LIES: list[tuple[str, Lie]] = [
     ("I1", accepted_twice),
     ("I2", never_ended),
+    ("I2", unknown_without_an_alarm),
+    ("I2", outlived),
+    ("I2", cancel_never_tried),
+    ("I2", cancel_never_ended),
     ("I2", ended_twice),
     ("I3", unbalanced),
     ("I4", shrunk),
