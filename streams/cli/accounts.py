@@ -14,7 +14,7 @@ from schemas.control import AccountLimitsSet, LookRequested, PortfolioLimitsSet
 from schemas.ledger import OrderState
 from streams import settings
 from streams.cli import output
-from streams.cli.control import PATIENCE_S, ControlTopic, spoken, write_control
+from streams.cli.control import PATIENCE_S, read_control, spoken, stop_in_words, write_control
 from streams.cli.inspect import as_json, query
 from streams.domain import halts
 from streams.domain.control import Controls
@@ -40,7 +40,7 @@ def limits() -> None:
 def show() -> None:
     """Limits as the control topic has them, turnover as the books have it, and every halt that stands."""
     checked = settings.load()
-    controls = asyncio.run(_controls(checked))
+    controls = asyncio.run(read_control(checked))
     used = {row.account: row for row in query(views.turnover)}
     screen = output.console()
     screen.print(_account_table(controls, used))
@@ -51,11 +51,11 @@ def show() -> None:
             stop.halt_id,
             output.clock_ms(stop.at_ms),
             stop.scope,
-            f"{stop.kind} by {stop.who}{': ' if stop.why else ''}{stop.why}",
+            stop_in_words(stop),
         )
         for stop in controls.stops.values()
     ]
-    screen.print(output.table("Halts that stand", ("halt id", "since", "scope", "cause"), lines))
+    screen.print(output.table("Halts that stand", ("halt id", "since", "scope", "cause"), lines, wrapped=("cause",)))
 
 
 @click.group()
@@ -181,11 +181,6 @@ def _portfolio_table(controls: Controls) -> object:
     ]
     columns = ("portfolio", "order", "5 minutes", "day", "loss of a day", "transition")
     return output.table("Portfolios (points of net asset value)", columns, sorted(lines), right=columns[1:])
-
-
-async def _controls(checked: Settings) -> Controls:
-    async with ControlTopic(checked) as topic:
-        return await topic.controls()
 
 
 async def _moved(connection: views.AsyncConnection, command_id: str) -> views.OrderView | None:

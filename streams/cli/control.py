@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 from aiokafka.errors import KafkaError
@@ -86,10 +86,11 @@ def write_control(checked: Settings, *events: ControlEvent) -> None:
 
 async def apply_settings(checked: Settings, why: str, *, dry_run: bool = False) -> list[ControlEvent]:
     """Append what the control topic lacks of these settings and return it. Raises RefusedError."""
+    if dry_run:
+        return control.difference(await read_control(checked), proposals(checked, why))
     async with ControlTopic(checked) as topic:
         events = control.difference(await topic.controls(), proposals(checked, why))
-        if not dry_run:
-            await topic.append(events)
+        await topic.append(events)
         return events
 
 
@@ -146,24 +147,34 @@ def _keys_on_record(checked: Settings, common: dict[str, Any]) -> list[ControlEv
     ]
 
 
+async def read_control(checked: Settings, patience_s: float = PATIENCE_S) -> control.Controls:
+    """What the control topic says up to now. Raises UnreachableError, and RefusedError where nobody could be believed."""
+    async with ControlReading(checked, patience_s) as topic:
+        return await topic.controls()
+
+
+def stop_in_words(stop: TradingStopped) -> str:
+    """An operator's stop: its kind, who said it, and the reason given."""
+    return f"{stop.kind} by {stop.who}{': ' if stop.why else ''}{stop.why}"
+
+
 async def _write(checked: Settings, events: Sequence[ControlEvent]) -> None:
     async with ControlTopic(checked) as topic:
         await topic.append(events)
 
 
-class ControlTopic:
-    """The control topic, open for one command that signs what it says. Nothing here waits for long: whoever asks must learn
+class ControlReading:
+    """The control topic, open for reading, which needs no private key. Nothing here waits for long: whoever asks must learn
     soon that nobody is there."""
 
     def __init__(self, checked: Settings, patience_s: float = PATIENCE_S, log: KafkaLog | None = None) -> None:
-        self._signer = signer_of(checked, KeyPurpose.CONTROL)
         self._verifier = verifier_of(checked, KeyPurpose.CONTROL)
         self._hearing = control.Hearing()
         self._read = False
         self._patience_s = patience_s
         self._log = log or KafkaLog(checked.kafka.connection(), patience_s=patience_s)
 
-    async def __aenter__(self) -> "ControlTopic":
+    async def __aenter__(self) -> Self:
         await self._log.start()
         return self
 
@@ -197,6 +208,14 @@ class ControlTopic:
                 continue
             controls.evolve(event)
         return controls
+
+
+class ControlTopic(ControlReading):
+    """The control topic, open for one command that signs what it says. Raises RefusedError without the key to do so."""
+
+    def __init__(self, checked: Settings, patience_s: float = PATIENCE_S, log: KafkaLog | None = None) -> None:
+        self._signer = signer_of(checked, KeyPurpose.CONTROL)
+        super().__init__(checked, patience_s, log)
 
     async def append(self, events: Sequence[ControlEvent]) -> None:
         """Say it, never dated before what the topic says: another operator's clock may be ahead of ours, and what is dated back

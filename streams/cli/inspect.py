@@ -1,17 +1,25 @@
 """`trimtab status`, `orders`, `ledger tail`: what the database shows, for people and for scripts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
 from rich.table import Table
 
+from schemas.control import TradingStopped
 from streams import settings
 from streams.cli import output
+from streams.cli.control import read_control, stop_in_words
+from streams.domain import halts
+from streams.domain.errors import RefusedError, UnreachableError
 from streams.gateways import views
 from streams.gateways.postgres import reading
 
+STOPS_PATIENCE_S = 3.0
+_HALT_ID = re.compile(r"[0-9a-f]{32}")
 Rows = TypeVar("Rows")
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON lines for scripts.")
 
@@ -24,7 +32,7 @@ def status(as_json: bool) -> None:
     if as_json:
         return output.json_lines(rows)
     screen = output.console()
-    screen.print(portfolio_table(rows))
+    screen.print(portfolio_table(rows, explained(rows, lambda: query(views.halts), _stops)))
     screen.print(venue_table(query(views.latencies)))
     screen.print(head_table(query(views.heads)))
     return None
@@ -70,11 +78,35 @@ async def ask(read: Callable[[Any], Awaitable[Rows]]) -> Rows:
         return await read(connection)
 
 
-def portfolio_table(rows: Sequence[views.PortfolioView]) -> Table:
-    """One line for each asset of each portfolio: weight, target, drift in points, and why it does or does not trade."""
+def explained(
+    rows: Sequence[views.PortfolioView],
+    of_database: Callable[[], Sequence[views.HaltView]],
+    of_control: Callable[[], Mapping[str, TradingStopped]],
+) -> dict[str, str]:
+    """What stands behind the halt ids that these rows name: a cause, or an operator's kind, name and reason.
+
+    Control is read only for ids that the database does not know; what is away is said, and an id nobody knows is left out.
+    """
+    wanted = {row.detail for row in rows if _HALT_ID.fullmatch(row.detail)}
+    known: dict[str, str] = {}
+    try:
+        if wanted:
+            known |= {halt.halt_id: halts.in_words(halt.cause) for halt in of_database()}
+        if wanted - known.keys():
+            known |= {halt_id: stop_in_words(stop) for halt_id, stop in of_control().items()}
+    except (UnreachableError, RefusedError) as error:
+        click.echo(f"who stopped what cannot be told: {error}", err=True)
+    return known
+
+
+def portfolio_table(rows: Sequence[views.PortfolioView], known: Mapping[str, str] = MappingProxyType({})) -> Table:
+    """One line for each asset of each portfolio: weight, target, drift in points, and why it does or does not trade.
+
+    `known` has the words for the halt ids that are explained.
+    """
     lines: list[Sequence[str]] = []
     for row in rows:
-        why = f"{row.reason}{': ' if row.detail else ''}{row.detail}"
+        why = f"{row.reason}{': ' if row.detail else ''}{known.get(row.detail, row.detail)}"
         within = f"{100 * row.time_in_band_ms / row.time_total_ms:.1f} %" if row.time_total_ms else ""
         first = [row.portfolio, output.amount(row.nav_quote, 2), output.points(row.band), output.points(row.threshold)]
         for asset, view in sorted(row.assets.items()) or [("", {})]:
@@ -86,7 +118,12 @@ def portfolio_table(rows: Sequence[views.PortfolioView]) -> Table:
             lines.append([*first, asset, *figures, within, why])
             first, within, why = [""] * 4, "", ""
     columns = ("portfolio", "NAV", "band", "threshold", "asset", "weight", "target", "drift", "in band", "why")
-    return output.table("Portfolios (points)", columns, lines, right=columns[1:4] + columns[5:9])
+    return output.table("Portfolios (points)", columns, lines, right=columns[1:4] + columns[5:9], wrapped=columns[-1:])
+
+
+def _stops() -> Mapping[str, TradingStopped]:
+    """What operators stopped, as the control topic says it. Raises UnreachableError, RefusedError."""
+    return asyncio.run(read_control(settings.load(), patience_s=STOPS_PATIENCE_S)).stops
 
 
 def order_table(rows: Sequence[views.OrderView]) -> Table:

@@ -30,11 +30,21 @@ def json_lines(rows: Iterable[Any]) -> None:
         click.echo(orjson.dumps(dataclasses.asdict(row), default=_default, option=orjson.OPT_PASSTHROUGH_DATETIME).decode())
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Iterable[str] = ()) -> Table:
-    """A table; the columns named in `right` are right-aligned."""
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str | Text]],
+    right: Iterable[str] = (),
+    wrapped: Iterable[str] = (),
+) -> Table:
+    """A table; the columns named in `right` are right-aligned, those in `wrapped` give way so that the others stay whole."""
+    right, wrapped = set(right), set(wrapped)
     made = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in set(right) else "left", no_wrap=True)
+        fold = column in wrapped
+        made.add_column(
+            column, justify="right" if column in right else "left", no_wrap=not fold, overflow="fold" if fold else "ellipsis"
+        )
     for row in rows:
         made.add_row(*row)
     return made

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from schemas.control import KeyPurpose
 from streams import settings
 from streams.__main__ import main
 from streams.cli.control import PATIENCE_S, ControlTopic
 from streams.domain.errors import UnreachableError
+from streams.gateways.keys import make_pair
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = "127.0.0.1:1"
@@ -63,3 +65,19 @@ async def test_3_3_a_broker_that_takes_connections_and_never_answers_is_away_too
             async with ControlTopic(settings.load(), patience_s=0.5):
                 pass
         assert time.monotonic() - began < PATIENCE_S
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.usefixtures("bootstrap")
+@pytest.mark.parametrize("words", [("limits", "show"), ("config", "apply", "--dry-run")])
+def test_3_1_a_command_that_only_reads_control_needs_no_private_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    trusted, now_ms = tmp_path / "trusted.toml", time.time_ns() // 1_000_000
+    make_pair(KeyPurpose.CONTROL, tmp_path / "private.pem", trusted, now_ms, 1_000_000, 1_000_000)
+    monkeypatch.setenv("TRIMTAB_KEYS__TRUSTED_FILE", str(trusted))
+    monkeypatch.setattr(sys, "argv", ["trimtab", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 75  # it went as far as the broker, which is not there
+    assert "control_key_file" not in capsys.readouterr().err
