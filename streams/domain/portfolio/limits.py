@@ -1,7 +1,8 @@
 """Limits that only the fold can check, because they are fractions of net asset value.
 
-Turnover is the filled notional of both sides. A plan is cut down to the turnover that is left, so a limit is not crossed by
-deciding; a fill that crosses one all the same (net asset value fell, the venue filled more than was left) halts the portfolio.
+Turnover is the filled notional of both sides. A plan is cut down to the turnover that is left, less a little, so a limit is
+not crossed by deciding; a fill that crosses one all the same (net asset value fell by more than that, the venue filled more
+than was left) halts the portfolio.
 What a transition trades within its budget counts there instead, and in an hour of its own (`transition`).
 So does a day's loss against holding the targets (`holding`), and a move of net asset value that no mark explains: what fills
 of five minutes cost, or brought, against the mids at their decisions, fees included.
@@ -26,6 +27,9 @@ HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 NAV_MOVE_MAX = Decimal("0.01")
 """Fills of five minutes may move this part of net asset value, either way, without an explanation by marks."""
+PLANNED = Decimal("0.95")
+"""What of a turnover limit plans use. Fees alone make a portfolio worth less than when it was planned for; used up to the last
+bit, the limit was crossed by its own plan."""
 _FINE_MS = 10_000
 _COARSE_MS = 600_000
 _ZERO = Decimal(0)
@@ -63,8 +67,9 @@ def turnover_room_quote(state: PortfolioState, limits: PortfolioLimitsSet, now_m
         hour = _left(limits.transition_hour_max, nav_quote, running.traded, now_ms, HOUR_MS)
         outstanding = _outstanding_quote(order for order in state.orders.values() if order.in_transition)
         return max(DECISION.subtract(min(hour, transition_left_quote(running)), outstanding), _ZERO)
-    five = _left(limits.turnover_5min_max, nav_quote, state.traded, now_ms, FIVE_MINUTES_MS)
-    day = _left(limits.turnover_day_max, nav_quote, state.traded, now_ms, DAY_MS)
+    planned_quote = DECISION.multiply(PLANNED, nav_quote)
+    five = _left(limits.turnover_5min_max, planned_quote, state.traded, now_ms, FIVE_MINUTES_MS)
+    day = _left(limits.turnover_day_max, planned_quote, state.traded, now_ms, DAY_MS)
     return max(DECISION.subtract(min(five, day), _outstanding_quote(state.orders.values())), _ZERO)
 
 

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from schemas.orders import Side
-from schemas.rebalance import Reason, RebalanceDecided, RebalanceHeldBack
+from schemas.rebalance import PortfolioHalted, Reason, RebalanceDecided, RebalanceHeldBack
 from streams.domain.portfolio import reasons, tca
 from streams.domain.portfolio.limits import DAY_MS, FIVE_MINUTES_MS, counted_anew, with_trade
 from streams.domain.portfolio.state import Traded
@@ -73,8 +73,19 @@ def test_a_plan_is_scaled_to_the_turnover_that_is_left():
     decided = only(RebalanceDecided, story.mark(BTC_UP))
 
     notional = sum(leg.quantity_base * max(leg.price_mid_quote, leg.price_cap_quote) for leg in decided.legs)
-    assert Decimal("0.0039") * 101_500 < notional <= Decimal("0.004") * 101_500
+    assert Decimal("0.0037") * 101_500 < notional <= Decimal("0.0038") * 101_500
     assert len(decided.legs) == 2
+
+
+def test_a_plan_that_uses_its_turnover_up_halts_nothing_when_fees_and_prices_make_the_portfolio_worth_less():
+    story = at_rest()
+    story.control(limits(turnover_5min_max=Decimal("0.004")))
+
+    said = story.work_off(story.mark({"BTC/USDT": Decimal(52_500)}))
+    said += story.mark({"BTC/USDT": Decimal(51_000)}, after_ms=10_000)
+
+    assert Decimal("0.0037") * 102_500 < sum(entry.notional_quote for entry in story.portfolio().traded)
+    assert not [m for m in said if isinstance(m, PortfolioHalted)]
 
 
 def test_without_turnover_left_the_plan_is_held_back_until_the_window_moves_on():
