@@ -17,9 +17,18 @@ class Inbox:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._closed = False
+
+    def close(self) -> None:
+        """Nobody reads any more: what waits is dropped, and so is what comes, so that nobody waits for room."""
+        self._closed = True
+        self._waiting.clear()
+        self._room.set()
 
     def put(self, kind: type[Input], **fields: Any) -> None:
         """Add an input. Answers to our own questions come this way: their number is bounded by the questions."""
+        if self._closed:
+            return
         self._waiting.append((kind, fields))
         self._news.set()
         if len(self._waiting) >= WAITING_MAX:

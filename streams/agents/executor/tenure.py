@@ -135,6 +135,7 @@ class Tenure:
             name = self._account.account
             self._near.commands.unfollow(name)
             self._near.events.unfollow(name)
+            self._inbox.close()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -364,6 +364,20 @@ async def test_given_an_inbox_that_is_full_then_others_wait_and_answers_do_not()
     assert inbox.take() is None
 
 
+async def test_given_an_inbox_that_nobody_reads_any_more_then_nobody_waits_for_room_in_it() -> None:
+    """The reader of all accounts' commands would wait there for ever: a tenure that ended must not stop those of others."""
+    inbox = Inbox()
+    for _ in range(WAITING_MAX):
+        inbox.put(Ticked)
+    waiting = asyncio.create_task(inbox.put_when_room(CommandSkipped, offset=1))
+    await asyncio.sleep(0)
+    inbox.close()
+    await asyncio.wait_for(waiting, 5)
+    for offset in range(WAITING_MAX):
+        await asyncio.wait_for(inbox.put_when_room(CommandSkipped, offset=offset), 5)
+    assert inbox.take() is None
+
+
 def test_given_events_of_a_whole_life_then_every_id_is_its_own() -> None:
     table = desk()
     command, _ = table.unknown()
