@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, Self, TypeVar
 
 from schemas.control import KeyPurpose
 from schemas.values import plain
-from streams.domain.errors import RefusedError
+from streams.domain.errors import InvariantError, RefusedError, TrimtabError, UnreachableError
 from streams.domain.numbers import DECISION, floor_to_step
 from streams.gateways.keys import make_pair, private_key_in
 from streams.gateways.postgres import AsyncConnection, reading
@@ -55,6 +55,12 @@ class VenuePlan:
     latency_ms: Mapping[str, int] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     rights: Mapping[str, bool] = field(default_factory=dict)
+
+
+def failure(words: Sequence[str], exit_code: int, said: str) -> TrimtabError:
+    """A command that failed, as the error that ends this process with the same exit code; 1 for one that is none of ours."""
+    kinds = {kind.exit_code: kind for kind in (InvariantError, RefusedError, UnreachableError)}
+    return kinds.get(exit_code, TrimtabError)(f"trimtab {' '.join(words)}: exit {exit_code}\n{said}")
 
 
 class Flow:
@@ -220,7 +226,7 @@ class Flow:
         return path
 
     def trimtab(self, *words: str, timeout_s: float = 120.0) -> str:
-        """Run one command of the command line in this installation; its output. Raises RefusedError with its errors."""
+        """Run one command of the command line in this installation; its output. Raises what `failure` makes of its errors."""
         done = subprocess.run(
             [sys.executable, "-m", "streams", *words],
             env={**os.environ, **self.environment},
@@ -230,7 +236,7 @@ class Flow:
             timeout=timeout_s,
         )
         if done.returncode:
-            raise RefusedError(f"trimtab {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+            raise failure(words, done.returncode, done.stdout + done.stderr)
         return done.stdout
 
     def read(self, query: Callable[[AsyncConnection], Awaitable[Rows]]) -> Rows:

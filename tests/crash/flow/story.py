@@ -26,7 +26,7 @@ from schemas.codec import decode
 from schemas.envelope import Envelope
 from schemas.orders import OrderCommand
 from streams.agents.projector import SOURCES
-from streams.domain.errors import RefusedError, TrimtabError
+from streams.domain.errors import TrimtabError
 from streams.gateways import views
 from streams.gateways.postgres import AsyncConnection
 from streams.local.flow import ROLES, Flow, VenuePlan
@@ -217,7 +217,7 @@ class _Teller:
         """What the checker says; the tests read it, so that a violation does not end the run before the rest is known."""
         try:
             return self._flow.trimtab("verify", timeout_s=1_200)
-        except RefusedError as error:
+        except TrimtabError as error:
             return str(error)
 
     def _come_to_rest(self) -> None:
