@@ -30,8 +30,8 @@ bench: setup ## the measurements, each beside its baseline; VERIFY=10000000: onl
 crash: setup ## the whole stack under load, struck ROUNDS times (20) as SEED draws; the report goes to docs/evidence
 	@ROUNDS=$(or $(ROUNDS),20) SEED=$(SEED) $(BIN)/python tests/run.py rounds
 
-crash-parts: setup ## the long forms of the other kill tests, part by part; reports go to docs/evidence
-	@$(BIN)/python tests/run.py parts
+crash-parts: setup ## the long forms of the other kill tests, part by part; PAUSES=400 stops executors that often
+	@PAUSES=$(PAUSES) $(BIN)/python tests/run.py parts
 
 simulate: setup ## the order path in virtual time: ORDERS and SEED; REPORT=1 writes docs/evidence
 	@$(BIN)/python -m streams.lab.simulate --progress --orders $(or $(ORDERS),1000000) --seed $(or $(SEED),1) $(if $(REPORT),--report)

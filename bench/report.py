@@ -45,13 +45,26 @@ class Line:
 
 def conditions(seconds: int) -> list[str]:
     """Where, when and of what: the facts without which a figure means nothing."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     return [
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit or 'unknown'}, windows of {seconds} s",
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}, windows of {seconds} s",
         f"{os.cpu_count()} cores ({_processor()}), {_memory_gib():.0f} GiB, {platform.system()} {platform.release()}",
         f"Python {platform.python_version()}, aiokafka {version('aiokafka')}, Faust {version('faust-streaming')}, "
         f"ccxt {version('ccxt')}, Apache Kafka {KAFKA_VERSION} (one broker, page cache, no fsync), PostgreSQL with fsync",
     ]
+
+
+def commit(root: Path = ROOT) -> str:
+    """The commit that is measured, with `-dirty` where tracked files differ from it: other reports that were written meanwhile
+    do not count."""
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
+
+    described = git("describe", "--always").stdout.strip()
+    if not described:
+        return "unknown"
+    differs = git("diff", "--quiet", "HEAD", "--", ".", ":!docs/evidence").returncode
+    return f"{described}-dirty" if differs else described
 
 
 def load() -> str:

@@ -49,7 +49,7 @@ ROUNDS = (Suite("crash, rounds", 10 + int(os.environ.get("ROUNDS") or 0) // 2, (
 PARTS = (
     Suite(
         "crash, part by part",
-        60,
+        60 + int(os.environ.get("PAUSES") or 0) // 5,
         ("tests/crash/executor", "tests/crash/fold", "tests/crash/sequencer", "tests/stack/bench"),
         env={"TRIMTAB_TEST_LONG": "1"},
     ),

@@ -4,18 +4,20 @@ import asyncio
 import os
 import platform
 import random
-import subprocess
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from tests.crash.executor.lanes import Lane
+from bench.report import commit
+from streams.agents.executor.config import ExecutorConfig
+from tests.crash.executor.lanes import QUICK, Lane
 from tests.crash.executor.verdict import Verdict
 
-ROOT = Path(__file__).resolve().parents[3]
+EVIDENCE = Path(__file__).resolve().parents[3] / "docs" / "evidence"
 LONG = os.environ.get("TRIMTAB_TEST_LONG") == "1"
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1_000_000))
 
@@ -80,11 +82,21 @@ class Tally:
         return "\n".join(rows)
 
 
+def conditions(**config: Any) -> str:
+    """Under which figures of the executor the rounds were played, beside the product's own."""
+    owns = {field.name: field.default for field in fields(ExecutorConfig)}
+    told = ", ".join(f"{name} {value} (product: {owns[name]})" for name, value in (QUICK | config).items())
+    return f"Conditions: the executors run with shorter times than the product's, so that a round takes seconds: {told}."
+
+
+def file_of(name: str) -> str:
+    """The file name of a report of today."""
+    return f"{name}-{datetime.now(UTC):%Y-%m-%d}.md"
+
+
 def report(name: str, title: str, *parts: str) -> None:
     """Write a long run's report to docs/evidence."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    today = datetime.now(UTC).strftime("%Y-%m-%d")
     machine = f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     load = f"load average {os.getloadavg()[2]:.1f} at the end"
-    head = f"# {title}\n\n{today}, commit {commit or 'unknown'}, seed {SEED}, {machine}, {load}."
-    (ROOT / "docs" / "evidence" / f"{name}-{today}.md").write_text("\n\n".join([head, *parts]) + "\n")
+    head = f"# {title}\n\n{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, seed {SEED}, {machine}, {load}."
+    (EVIDENCE / file_of(name)).write_text("\n\n".join([head, *parts]) + "\n")

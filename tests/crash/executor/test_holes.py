@@ -6,7 +6,7 @@ import pytest
 
 from tests.crash.executor.holes import HOLES, Hole
 from tests.crash.executor.lanes import Lane, Park
-from tests.crash.executor.tally import LONG, SEED, Tally, opened, report
+from tests.crash.executor.tally import LONG, SEED, Tally, conditions, opened, report
 
 pytestmark = pytest.mark.timeout(1800 if LONG else 400)
 
@@ -49,6 +49,7 @@ async def test_2_2_given_a_part_of_the_fence_is_left_out_then_its_hole_opens_and
             "What each part of the fence is for",
             "Printed by `TRIMTAB_TEST_LONG=1 python -m pytest tests/crash/executor/test_holes.py`. Two runs of a hole differ "
             "in its part alone; the one without it ends with its first loss. The columns are those of the pauses' report.",
+            conditions() + " Some holes change more (`holes.py`).",
             closed.table("with the part"),
             open_.table("without the part"),
             park.quiet(),

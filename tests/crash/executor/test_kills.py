@@ -7,7 +7,7 @@ import pytest
 
 from streams.ports import Point
 from tests.crash.executor.lanes import Lane, Park
-from tests.crash.executor.tally import LONG, SEED, Tally, opened, report
+from tests.crash.executor.tally import LONG, SEED, Tally, conditions, opened, report
 
 pytestmark = pytest.mark.timeout(1800 if LONG else 400)
 
@@ -47,6 +47,7 @@ async def test_4_1_given_executors_killed_at_any_step_then_every_command_ends_on
             "Executors killed at each step",
             "Printed by `TRIMTAB_TEST_LONG=1 python -m pytest tests/crash/executor/test_kills.py`; the columns are those of "
             "the pauses' report.",
+            conditions(),
             by_point.table("killed at"),
             by_outcome.table("the venue"),
             told,
