@@ -59,10 +59,13 @@ def with_flow(state: PortfolioState, asset: str, amount: Decimal) -> PortfolioSt
 def with_fill(
     state: PortfolioState, command_id: str | None, now_ms: int, notional_quote: Decimal
 ) -> tuple[PortfolioState, Decimal]:
-    """The state after a fill, and what of it is ordinary turnover: all that no transition's budget covers."""
+    """The state after a fill, and what of it is ordinary turnover: all that no transition's budget covers. An order whose
+    outcome was unknown may outlive its transition: it was within that budget."""
     running, order = state.transition, state.orders.get(command_id or "")
-    if running is None or order is None or not order.in_transition:
+    if order is None or not order.in_transition:
         return state, notional_quote
+    if running is None:
+        return replace(state, transitioned=with_trade(state.transitioned, now_ms, notional_quote, _ZERO)), _ZERO
     covered = min(notional_quote, transition_left_quote(running))
     spent, traded = MONEY.add(running.spent_quote, covered), with_trade(running.traded, now_ms, covered, _ZERO)
     after = replace(state, transition=replace(running, spent_quote=spent, traded=traded))

@@ -7,6 +7,7 @@ import pytest
 
 from schemas.codec import encode
 from schemas.envelope import Message
+from schemas.ledger import OrderState
 from schemas.orders import PlaceOrder, Side
 from schemas.rebalance import PortfolioHalted, PortfolioObserved, Reason, RebalanceDecided, TransitionCause
 from streams.domain.portfolio import reasons
@@ -213,6 +214,17 @@ def test_3_1_what_is_filled_beyond_the_budget_is_ordinary_turnover(spent: str, o
     assert rest == Decimal(ordinary)
     assert after.transition is not None
     assert after.transition.spent_quote == min(Decimal(spent) + 600, Decimal(1_300))
+
+
+def test_3_1_an_order_of_unknown_outcome_that_outlives_its_transition_is_no_ordinary_turnover() -> None:
+    """It blocks its symbol alone: the transition may arrive, or use its budget up, before the order is found with its fill."""
+    story = at_rest()
+    order = orders(story.mark({"BTC/USDT": Decimal(51_500)}))[0]
+    mine = OpenOrder(order, OrderState.UNKNOWN, START_MS, Decimal(0), in_transition=True)
+    state = replace(story.portfolio(), transition=None, orders={order.command_id: mine})
+    after, rest = with_fill(state, order.command_id, START_MS, Decimal(600))
+    assert rest == 0
+    assert [entry.notional_quote for entry in after.transitioned] == [Decimal(600)]
 
 
 def test_3_1_an_order_from_before_a_transition_is_ordinary_turnover() -> None:
