@@ -1,7 +1,7 @@
 """`trimtab halt`, `freeze`, `cancel`, `resume`: what stops trading, at once, and what lets it go on.
 
-halt: no new orders, and open ones are taken off the book. freeze: no new orders. Both go by the control topic; a halt also by
-the local HALT file, with Kafka and the database down.
+halt: no new orders, and open ones are taken off the book. freeze: no new orders. Both go by the control topic, and by the
+local HALT file with Kafka and the database down.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from streams.cli import offline
 
 _COMMAND_ID = re.compile(r"[0-9a-f]{32}")
+_offline = click.option("--offline", is_flag=True, help="By the local HALT file: works with Kafka and the database down.")
 _why = click.option("--why", default="", help="The reason that goes on record.")
 
 
@@ -48,7 +49,7 @@ class Topic(Protocol):
 @click.command()
 @click.argument("scope")
 @_why
-@click.option("--offline", is_flag=True, help="By the local HALT file: works with Kafka and the database down.")
+@_offline
 def halt(scope: str, why: str, offline: bool) -> None:
     """Stop new orders within SCOPE (all, portfolio:NAME, account:NAME, venue:NAME) and cancel the open ones.
 
@@ -70,11 +71,18 @@ def halt(scope: str, why: str, offline: bool) -> None:
 @click.command()
 @click.argument("scope")
 @_why
-def freeze(scope: str, why: str) -> None:
-    """Stop new orders within SCOPE (all, portfolio:NAME, account:NAME, venue:NAME); open ones stay on the book."""
+@_offline
+def freeze(scope: str, why: str, offline: bool) -> None:
+    """Stop new orders within SCOPE (all, portfolio:NAME, account:NAME, venue:NAME); open ones stay on the book.
+
+    With --offline it writes the HALT file, as a line `freeze SCOPE REASON`. A halt of the same account goes before.
+    """
     checked = settings.load()
     check_concerned(checked, scope)
-    _stop(checked, scope, why, StopKind.FREEZE)
+    if offline:
+        return _write_file(checked, StopKind.FREEZE, scope, why)
+    with _another_way("freeze", scope):
+        return _stop(checked, scope, why, StopKind.FREEZE)
 
 
 @click.command()
@@ -141,15 +149,20 @@ def _stop(checked: Settings, scope: str, why: str, kind: StopKind) -> None:
     click.echo(f"{stop.kind} {stop.halt_id} within {scope}; lift it with: trimtab resume {scope}")
 
 
+def _write_file(checked: Settings, kind: StopKind, scope: str, why: str) -> None:
+    accounts_within(checked, scope)
+    place = checked.state_dir / HALT_FILE
+    try:
+        HaltFile(checked.state_dir).add(kind, scope, why or "operator")
+    except OSError as error:
+        raise RefusedError(f"{place} cannot be written ({error}): nothing is stopped by it") from None
+    click.echo(f"wrote {place}: no new order within {scope} until that line is removed, or the file")
+
+
 def _halt_offline(checked: Settings, scope: str, why: str) -> None:
     from streams.cli import offline
 
-    accounts_within(checked, scope)
-    try:
-        HaltFile(checked.state_dir).add(scope, why or "operator")
-    except OSError as error:
-        raise RefusedError(f"{checked.state_dir / HALT_FILE} cannot be written ({error}): nothing is stopped by it") from None
-    click.echo(f"wrote {checked.state_dir / HALT_FILE}: no new order within {scope} until it is removed")
+    _write_file(checked, StopKind.HALT, scope, why)
     found = asyncio.run(offline.drained(checked, scope))
     for account, seen in sorted(found.items()):
         for order in seen.orders:
@@ -163,10 +176,10 @@ def _halt_offline(checked: Settings, scope: str, why: str) -> None:
 def _cancel_offline(checked: Settings, scope: str, yes: bool) -> None:
     from streams.cli import offline
 
-    running = _not_halted(checked, scope)
+    running = _not_stopped(checked, scope)
     if running:
         raise RefusedError(
-            f"the HALT file does not halt {', '.join(running)}: first `trimtab halt {scope} --offline`, so that nothing new is "
+            f"the HALT file does not stop {', '.join(running)}: first `trimtab halt {scope} --offline`, so that nothing new is "
             "sent meanwhile"
         )
     found = asyncio.run(offline.standing(checked, scope))
@@ -189,12 +202,12 @@ def _cancel_offline(checked: Settings, scope: str, yes: bool) -> None:
     return None
 
 
-def _not_halted(checked: Settings, scope: str) -> list[str]:
+def _not_stopped(checked: Settings, scope: str) -> list[str]:
     """The accounts within the scope for which the HALT file lets new orders out."""
     file = HaltFile(checked.state_dir)
     portfolio_of = {account: name for name, portfolio in checked.portfolios.items() for account in portfolio.accounts}
     accounts = accounts_within(checked, scope)
-    return [name for name in accounts if file.reason(name, checked.accounts[name].venue, portfolio_of.get(name)) is None]
+    return [name for name in accounts if file.stop(name, checked.accounts[name].venue, portfolio_of.get(name)) is None]
 
 
 def _say_untold(found: "Mapping[str, offline.Seen]") -> None:

@@ -158,7 +158,7 @@ class Happenings:
     def _halt_file(self, item: Item, process: int, for_ms: int) -> None:
         hosts = self._world.processes if item.number % 3 else self._world.processes[process : process + 1]
         for host in hosts:
-            host.lay_halt_file(for_ms)
+            host.lay_halt_file(for_ms, freeze=item.number % 4 == 0)
 
     def _deposit(self, item: Item, account: str, asset: str, amount: int) -> None:
         moved = Decimal(amount)

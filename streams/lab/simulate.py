@@ -73,6 +73,7 @@ RARE = (
     "not admitted: too_late",
     "not admitted: halted",
     "not admitted: frozen",
+    "not admitted: freeze_file",
     "unsent: lease_unproven",
     "unsent: intent_too_old",
     "unsent: deadline_passed",

@@ -207,7 +207,7 @@ class Witness:
         assert tenure.state is not None
         order, machine = tenure.state.books.orders[command].command, process.machine
         assert isinstance(order, PlaceOrder)
-        stopped, voided_before_ms = machine.halt_file, 0
+        stopped, voided_before_ms = machine.halt_file or machine.freeze_file, 0
         if process.control_at_boot_ms is not None and machine.boot_ms() - process.control_at_boot_ms > HEARD_MS:
             authority = for_account(process.authority, order.account, VENUE)
             withdrawn = "canceled" if authority.withdraws(order.command_id, order.decided_at_ms) else None

@@ -135,6 +135,13 @@ MUTANTS = (
         seed=6,
     ),
     Mutant(
+        "a freeze by the file is no stop",
+        f"{ORDERS}/gate.py",
+        "    if now.freeze_file is not None:",
+        "    if now.freeze_file is not None and now.halt_file is not None:",
+        "I16",
+    ),
+    Mutant(
         "decisions on old inputs are as good as fresh ones",
         f"{ORDERS}/gate.py",
         "    return command.oldest_received_at_ms + command.input_age_ms_max",

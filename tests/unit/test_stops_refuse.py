@@ -41,7 +41,7 @@ def trimtab(
         (("cancel", "abc", "--offline"), "--offline goes with --all"),
         (
             ("cancel", "--all", "--offline"),
-            "the HALT file does not halt alpha, beta, gamma: first `trimtab halt all",
+            "the HALT file does not stop alpha, beta, gamma: first `trimtab halt all",
         ),
         (("halt", "account:nobody", "--offline"), "account:nobody: no account of"),
         (("resume", "all", "--halt-id", "the-last-one"), "'the-last-one' is not a halt id"),
@@ -67,7 +67,7 @@ def test_3_3_a_wrong_word_is_refused_with_exit_code_2(
     [
         ("account:alpha why", "all", "beta, gamma"),
         ("account:alpha why\naccount:beta why", "all", "gamma"),
-        ("account:alpha why", "account:beta", "beta"),
+        ("freeze account:alpha why", "account:beta", "beta"),
         ("portfolio:balanced why", "venue:sim", "beta, gamma"),
         ("venue:other why", "portfolio:balanced", "alpha"),
     ],
@@ -78,7 +78,7 @@ def test_3_3_orders_are_canceled_offline_only_where_the_halt_file_lets_nothing_n
     (tmp_path / "HALT").write_text(text)
     code, _, said = trimtab(tmp_path, monkeypatch, capsys, "cancel", "--all", "--offline", "--scope", scope)
     assert code == 2
-    assert f"the HALT file does not halt {left}: first `trimtab halt {scope} --offline`" in said
+    assert f"the HALT file does not stop {left}: first `trimtab halt {scope} --offline`" in said
 
 
 def test_3_3_where_the_halt_file_halts_and_no_venue_can_be_asked_the_exit_code_says_that_orders_may_stand(
@@ -91,6 +91,15 @@ def test_3_3_where_the_halt_file_halts_and_no_venue_can_be_asked_the_exit_code_s
     code, out, said = trimtab(tmp_path, monkeypatch, capsys, "cancel", "--all", "--offline", "--scope", scope)
     assert (code, "account alpha: its venue cannot be asked: accounts.alpha.trade" in out) == (1, True)
     assert "orders may still stand" in said
+
+
+def test_3_3_a_freeze_goes_by_the_halt_file_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = trimtab(tmp_path, monkeypatch, capsys, "freeze", "account:alpha", "--offline", "--why", "a strange market")
+    assert (code, f"wrote {tmp_path / 'HALT'}: no new order within account:alpha" in out) == (0, True)
+    code, out, _ = trimtab(tmp_path, monkeypatch, capsys, "freeze", "portfolio:even", "--offline")
+    assert (tmp_path / "HALT").read_text() == "freeze account:alpha a strange market\nfreeze portfolio:even operator\n"
 
 
 def test_3_3_a_halt_file_that_cannot_be_written_is_refused(

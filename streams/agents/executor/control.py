@@ -4,11 +4,12 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.codec import decode
-from schemas.control import ControlEvent
+from schemas.control import ControlEvent, StopKind
 from schemas.envelope import Envelope
 from streams.agents.deadletter import Few, dead_letter_of
 from streams.agents.executor.tail import Tail
@@ -23,14 +24,24 @@ HALT_FILE = "HALT"
 END_PATIENCE_S = 2.0
 _FILE_CHARACTERS_MAX = 10_000
 _NO_REASON = "no reason given"
-_SCOPE = re.compile(r"(account|venue|portfolio):[a-z0-9][a-z0-9_-]{0,63}")
+_FREEZE = "freeze"
+_SCOPE = re.compile(r"all|(account|venue|portfolio):[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileStop:
+    """What one line of the HALT file says. A line in doubt halts `all`, and is its own reason."""
+
+    kind: StopKind
+    scope: str
+    why: str
 
 
 class HaltFile:
-    """`$STATE_DIR/HALT`: each line halts. Its first word is the scope (`all`, `account:x`, `venue:y`, `portfolio:z`), the rest
-    the reason.
+    """`$STATE_DIR/HALT`: each line halts (no new order, and open ones off the book), or freezes (no new order) where `freeze`
+    is its first word. Then come the scope (`all`, `account:x`, `venue:y`, `portfolio:z`) and the reason.
 
-    A file that cannot be read or is empty, and a line whose first word is no scope, concern everything.
+    A file that cannot be read or is empty, and a line without a scope, halt everything: whoever is in doubt halts.
     """
 
     def __init__(self, state_dir: Path) -> None:
@@ -45,37 +56,50 @@ class HaltFile:
             return None
         return status.st_mtime_ns, status.st_size
 
-    def reason(self, account: str, venue: str, portfolio: str | None) -> str | None:
-        """Why nothing new may be sent for this account, or None."""
+    def stop(self, account: str, venue: str, portfolio: str | None) -> FileStop | None:
+        """What keeps new orders of this account from being sent, or None; a halt before a freeze."""
+        scopes = {"all", f"account:{account}", f"venue:{venue}", f"portfolio:{portfolio}"}
+        ours = [stop for stop in self.stops() if stop.scope in scopes]
+        return next((stop for stop in ours if stop.kind is StopKind.HALT), ours[0] if ours else None)
+
+    def stops(self) -> Sequence[FileStop]:
+        """What the file says now, line by line; nothing when there is none."""
         try:
             os.stat(self._place)  # asked at each step, mostly in vain: a stat that fails is cheaper than an open
             with self._path.open(errors="replace") as file:
                 text = file.read(_FILE_CHARACTERS_MAX + 1)
         except FileNotFoundError:
-            return None
+            return ()
         except OSError as error:
-            return f"the HALT file cannot be read: {error.strerror}"
+            return (_doubt(f"the HALT file cannot be read: {error.strerror}"),)
         if len(text) > _FILE_CHARACTERS_MAX:
-            return f"the HALT file is longer than {_FILE_CHARACTERS_MAX} characters"
-        scopes = {f"account:{account}", f"venue:{venue}", f"portfolio:{portfolio}"}
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return next((why for line in lines if (why := _reason(line, scopes))), None) if lines else _NO_REASON
+            return (_doubt(f"the HALT file is longer than {_FILE_CHARACTERS_MAX} characters"),)
+        return [_stop(line) for line in text.splitlines() if line.strip()] or (_doubt(_NO_REASON),)
 
-    def add(self, scope: str, why: str) -> None:
-        """Halt this scope, too: what the file says already stands, and nobody sees it half written."""
+    def add(self, kind: StopKind, scope: str, why: str) -> None:
+        """Stop this scope, too: what the file says already stands, and nobody sees it half written. Raises OSError."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        known = self._path.read_text(errors="replace").splitlines() if self._path.exists() else []
+        known = self._path.read_text(errors="replace").splitlines() if self._path.exists() else None
+        if known is not None and not any(line.strip() for line in known):
+            known = [f"all {_NO_REASON}"]  # an empty file halts everything: so it stays
+        word = (_FREEZE,) if kind is StopKind.FREEZE else ()
         draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        draft.write_text("\n".join([*known, " ".join((scope, *why.split()))]) + "\n")
+        draft.write_text("\n".join([*(known or ()), " ".join((*word, scope, *why.split()))]) + "\n")
         draft.replace(self._path)
 
 
-def _reason(line: str, scopes: Collection[str]) -> str | None:
-    """Why this line of the file halts one of these scopes, or None."""
-    scope, *why = line.split(maxsplit=1)
+def _stop(line: str) -> FileStop:
+    """What a line says that is not blank."""
+    words = line.split()
+    kind = StopKind.FREEZE if words[0] == _FREEZE else StopKind.HALT
+    scope, *why = (words[1:] if kind is StopKind.FREEZE else words) or [""]
     if not _SCOPE.fullmatch(scope):
-        return line
-    return (why[0] if why else _NO_REASON) if scope in scopes else None
+        return _doubt(line.strip())
+    return FileStop(kind, scope, " ".join(why) or _NO_REASON)
+
+
+def _doubt(why: str) -> FileStop:
+    return FileStop(StopKind.HALT, "all", why)
 
 
 class ControlWatch:

@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from schemas.codec import DecodeError, decode
+from schemas.control import StopKind
 from schemas.envelope import Envelope
 from schemas.orders import (
     AttemptEvent,
@@ -176,8 +177,10 @@ class Tenure:
         clock, account = self._near.clock, self._account
         authority = self._state.authority if self._state is not None else None
         portfolio = authority.portfolio if authority is not None else None
-        halted = self._near.halt_file.reason(account.account, account.venue, portfolio)
-        return Now(clock.wall_ms(), clock.boot_ms(), halted, self._near.prices.of(account.venue))
+        stop = self._near.halt_file.stop(account.account, account.venue, portfolio)
+        halted, frozen = (stop.why if stop is not None and stop.kind is kind else None for kind in StopKind)
+        prices = self._near.prices.of(account.venue)
+        return Now(clock.wall_ms(), clock.boot_ms(), halted, prices, frozen)
 
     def _step(self, event: Input) -> None:
         assert self._state is not None

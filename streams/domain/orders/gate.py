@@ -55,6 +55,8 @@ def forbidden(state: State, now: Now) -> str | None:
     authority = state.authority
     if now.halt_file is not None:
         return "halt_file"
+    if now.freeze_file is not None:
+        return "freeze_file"
     if state.books.halts:
         return "account_halted"
     if authority is None:

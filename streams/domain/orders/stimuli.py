@@ -13,13 +13,14 @@ from streams.domain.orders.prices import Prices
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """The instant of an input. `halt_file` is the reason in the local HALT file while that concerns this account; `prices`
-    is what the executor itself has seen of the market so far."""
+    """The instant of an input. `halt_file` is the reason in the local HALT file while that halts this account, `freeze_file`
+    while it only freezes it; `prices` is what the executor itself has seen of the market so far."""
 
     wall_ms: int
     boot_ms: int
     halt_file: str | None = None
     prices: Prices = field(default_factory=dict)
+    freeze_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

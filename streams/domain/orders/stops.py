@@ -1,9 +1,10 @@
 """Cancels that the executor decides itself: on a halt, at the end of an order's life, on an operator's word.
 
-An order that did not leave yet needs none: the gate keeps it. These cancels need nobody else to live: not the fold, not Kafka,
-not PostgreSQL once the lease is held. Each order gets one, whose id comes from the order alone, so that a second owner decides
-the same cancel and not another. Under the HALT file the log may be away: such a cancel is kept on this machine, leaves at once
-while the lease holds, and is published when the log is back.
+An order that did not leave yet needs none: the gate keeps it. A freeze, by control or by the HALT file, leaves what stands.
+These cancels need nobody else to live: not the fold, not Kafka, not PostgreSQL once the lease is held. Each order gets one,
+whose id comes from the order alone, so that a second owner decides the same cancel and not another. Under a halt by the HALT
+file the log may be away: such a cancel is kept on this machine, leaves at once while the lease holds, and is published when
+the log is back.
 """
 
 from schemas.control import StopKind

@@ -32,6 +32,7 @@ class Machine:
         self.wall_offset_ms = 0
         self.boot_lag_ms = 0
         self.halt_file: str | None = None
+        self.freeze_file: str | None = None
         self.kept: dict[tuple[str, int], dict[str, Kept]] = {}
 
     def wall_ms(self) -> int:
@@ -44,7 +45,7 @@ class Machine:
 
     def remove_halt_file(self) -> None:
         """The HALT file is gone."""
-        self.halt_file = None
+        self.halt_file = self.freeze_file = None
 
     def step_wall(self, by_ms: int) -> None:
         """The wall clock is set."""
@@ -180,9 +181,13 @@ class Process:
             if seat.tenure is not None:
                 seat.tenure.authority_changed()
 
-    def lay_halt_file(self, for_ms: int) -> None:
-        """An operator lays the HALT file on this machine, and takes it away again."""
-        self.machine.halt_file = "an operator is worried"
+    def lay_halt_file(self, for_ms: int, *, freeze: bool = False) -> None:
+        """An operator lays the HALT file on this machine, and takes it away again. One that freezes is no halt, and takes no
+        halt away."""
+        if freeze:
+            self.machine.freeze_file = "an operator wonders"
+        else:
+            self.machine.halt_file = "an operator is worried"
         for seat in self.seats:
             if seat.tenure is not None:
                 self.hear(seat.tenure.look_again)

@@ -137,7 +137,7 @@ class Tenure:
     def now(self) -> Now:
         """This machine's clocks and HALT file."""
         machine = self.process.machine
-        return Now(machine.wall_ms(), machine.boot_ms(), machine.halt_file, self.world.prices)
+        return Now(machine.wall_ms(), machine.boot_ms(), machine.halt_file, self.world.prices, machine.freeze_file)
 
     def hear(self, kind: type[Input], **fields: Any) -> None:
         """One input, and its effects in order."""

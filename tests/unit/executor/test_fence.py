@@ -53,6 +53,14 @@ def test_given_a_halt_file_while_connecting_then_no_order_leaves_but_a_cancel_do
         last_look(table.state, table.now(), sent)
 
 
+def test_given_a_freeze_by_the_file_while_connecting_then_no_order_leaves_but_a_cancel_does() -> None:
+    table, sent = released()
+    table.freeze_file = "a strange market"
+    last_look_at_cancel(table.state, table.now(), canceling(table, sent))
+    with pytest.raises(LostError, match="freeze_file"):
+        last_look(table.state, table.now(), sent)
+
+
 def _halted_by_control(table: Desk, sent: SendOrder) -> None:
     table.allow(stop=StopKind.HALT)
 

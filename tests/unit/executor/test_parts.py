@@ -16,7 +16,7 @@ from schemas.envelope import Envelope
 from schemas.market import Ticker
 from schemas.orders import AccountResumed, ExecutionEvent, FlowObserved, OwnerStarted
 from streams.agents.executor.config import AccountConfig, ExecutorConfig
-from streams.agents.executor.control import ControlWatch, HaltFile
+from streams.agents.executor.control import ControlWatch, FileStop, HaltFile
 from streams.agents.executor.inbox import WAITING_MAX, Inbox
 from streams.agents.executor.leasehold import Leasehold
 from streams.agents.executor.letters import event_id, event_output
@@ -97,51 +97,76 @@ def test_given_settings_that_cannot_be_safe_then_they_are_refused(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("text", "stop"),
     [
         (None, None),
-        ("", "no reason given"),
-        ("all", "all"),
-        ("somebody pulled the cord", "somebody pulled the cord"),
-        ("account:alice a test", "a test"),
-        ("account:alice", "no reason given"),
+        ("", "halt: no reason given"),
+        (" \n\n", "halt: no reason given"),
+        ("all", "halt: no reason given"),
+        ("all a test", "halt: a test"),
+        ("somebody pulled the cord", "halt: somebody pulled the cord"),
+        ("account:alice a test", "halt: a test"),
+        ("account:alice", "halt: no reason given"),
         ("account:bob a test", None),
-        ("venue:sim down", "down"),
+        ("venue:sim down", "halt: down"),
         ("venue:other down", None),
-        ("portfolio:main why", "why"),
-        ("planet:earth why", "planet:earth why"),
-        ("portfolio:main\twhy", "why"),
-        ("account:alice\n", "no reason given"),
-        ("account:bob lost\naccount:alice lost too\n", "lost too"),
+        ("portfolio:main why", "halt: why"),
+        ("planet:earth why", "halt: planet:earth why"),
+        ("portfolio:main\twhy", "halt: why"),
+        ("account:alice\n", "halt: no reason given"),
+        ("account:bob lost\naccount:alice lost too\n", "halt: lost too"),
         ("account:bob lost\n\nvenue:other down\n", None),
-        ("account:bob\nthe key is lost", "the key is lost"),
-        ("account:Alice", "account:Alice"),
+        ("account:bob\nthe key is lost", "halt: the key is lost"),
+        ("account:Alice", "halt: account:Alice"),
+        ("freeze all a strange market", "freeze: a strange market"),
+        ("freeze\taccount:alice", "freeze: no reason given"),
+        ("freeze venue:other down", None),
+        ("freeze", "halt: freeze"),
+        ("freeze now", "halt: freeze now"),
+        ("Freeze all", "halt: Freeze all"),
+        ("freeze freeze all", "halt: freeze freeze all"),
+        ("all freeze", "halt: freeze"),
+        ("freeze all strange\naccount:alice lost\n", "halt: lost"),
+        ("account:alice lost\nfreeze all strange\n", "halt: lost"),
+        ("account:bob lost\nfreeze venue:sim strange\n", "freeze: strange"),
     ],
 )
-def test_given_a_halt_file_then_its_scope_decides_and_doubt_halts(tmp_path: Path, text: str | None, reason: str | None) -> None:
+def test_given_a_halt_file_then_its_scope_decides_and_doubt_halts(tmp_path: Path, text: str | None, stop: str | None) -> None:
     if text is not None:
         (tmp_path / "HALT").write_text(text)
-    assert HaltFile(tmp_path).reason("alice", "sim", "main") == reason
+    assert in_words(HaltFile(tmp_path).stop("alice", "sim", "main")) == stop
 
 
-def test_given_a_second_halt_by_the_file_then_the_first_one_stands(tmp_path: Path) -> None:
+def in_words(stop: FileStop | None) -> str | None:
+    return None if stop is None else f"{stop.kind}: {stop.why}"
+
+
+def test_given_a_second_stop_by_the_file_then_the_first_one_stands(tmp_path: Path) -> None:
     file = HaltFile(tmp_path / "state")
-    file.add("account:alice", "the key\nis lost")
-    file.add("venue:other", "down")
-    assert file.reason("alice", "sim", "main") == "the key is lost"
-    assert file.reason("bob", "other", "main") == "down"
-    assert file.reason("bob", "sim", "main") is None
+    file.add(StopKind.HALT, "account:alice", "the key\nis lost")
+    file.add(StopKind.FREEZE, "venue:other", "down")
+    assert in_words(file.stop("alice", "sim", "main")) == "halt: the key is lost"
+    assert in_words(file.stop("bob", "other", "main")) == "freeze: down"
+    assert file.stop("bob", "sim", "main") is None
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["HALT"]
+
+
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_given_an_empty_halt_file_then_a_stop_that_is_added_narrows_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "HALT").write_text(text)
+    file = HaltFile(tmp_path)
+    file.add(StopKind.FREEZE, "account:bob", "lost")
+    assert in_words(file.stop("alice", "sim", "main")) == "halt: no reason given"
 
 
 def test_given_a_halt_file_that_is_too_long_to_be_read_whole_then_everything_halts(tmp_path: Path) -> None:
     (tmp_path / "HALT").write_text("account:bob lost\n" * 10_000 + "account:alice lost\n")
-    assert "longer" in (HaltFile(tmp_path).reason("alice", "sim", "main") or "")
+    assert "longer" in (in_words(HaltFile(tmp_path).stop("alice", "sim", "main")) or "")
 
 
 def test_given_a_halt_file_that_cannot_be_read_then_everything_halts(tmp_path: Path) -> None:
     (tmp_path / "HALT").mkdir()
-    assert "cannot be read" in (HaltFile(tmp_path).reason("alice", "sim", "main") or "")
+    assert "halt: the HALT file cannot be read" in (in_words(HaltFile(tmp_path).stop("alice", "sim", "main")) or "")
 
 
 def test_given_no_row_or_a_released_one_then_it_is_free_at_once() -> None:

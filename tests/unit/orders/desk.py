@@ -138,6 +138,7 @@ class Desk:
     boot_ms: int = BOOT_MS
     halt_file: str | None = None
     prices: Prices | None = None
+    freeze_file: str | None = None
 
     def __post_init__(self) -> None:
         self.events: list[ExecutionEvent] = []
@@ -145,7 +146,7 @@ class Desk:
 
     def now(self) -> Now:
         prices = market(self.wall_ms) if self.prices is None else self.prices
-        return Now(self.wall_ms, self.boot_ms, self.halt_file, prices)
+        return Now(self.wall_ms, self.boot_ms, self.halt_file, prices, self.freeze_file)
 
     def put(self, kind: type[Input], **fields: Any) -> tuple[Effect, ...]:
         """One input; its effects."""

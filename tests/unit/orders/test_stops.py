@@ -74,6 +74,28 @@ def test_3_3_under_the_halt_file_a_cancel_does_not_wait_for_the_log_but_for_this
     assert table.read_back(decided.command_id) == (), "it left once already"
 
 
+def test_3_3_a_freeze_by_the_file_lets_nothing_new_out_and_leaves_what_stands_until_a_halt() -> None:
+    table, target, _ = standing()
+    table.freeze_file = "a strange market"
+    table.wait(100)
+    refused = table.command(place(2))
+    assert [(event.command_id, event.cause) for event in table.said(CommandNotAdmitted)] == [(refused, "freeze_file")]
+    assert not own(table)
+    table.halt_file = "worse than strange"
+    table.wait(100)
+    (decided,) = own(table)
+    assert (decided.target_command_id, decided.own_cause) == (target, "halt_file: worse than strange")
+
+
+def test_3_3_under_a_freeze_by_the_file_a_halt_by_control_still_cancels_by_way_of_the_log() -> None:
+    table, target, _ = standing()
+    table.freeze_file = "a strange market"
+    table.allow(stop=StopKind.HALT)
+    (decided,) = own(table)
+    assert (decided.target_command_id, decided.own_cause) == (target, "halted")
+    assert not table.asked(SendCancel), "its INTENT must be read back first"
+
+
 def test_3_3_without_a_lease_not_even_the_halt_file_sends() -> None:
     table, _, _ = standing()
     table.halt_file = "pulled"
