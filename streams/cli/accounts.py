@@ -15,7 +15,7 @@ from schemas.ledger import OrderState
 from streams import settings
 from streams.cli import output
 from streams.cli.control import PATIENCE_S, read_control, spoken, stop_in_words, write_control
-from streams.cli.inspect import as_json, query
+from streams.cli.inspect import as_json, query, say_file_stops
 from streams.domain import halts
 from streams.domain.control import Controls
 from streams.domain.errors import RefusedError, TrimtabError
@@ -38,8 +38,10 @@ def limits() -> None:
 
 @limits.command()
 def show() -> None:
-    """Limits as the control topic has them, turnover as the books have it, and every halt that stands."""
+    """Limits as the control topic has them, turnover as the books have it, and every halt that stands, by a HALT file on this
+    machine, too."""
     checked = settings.load()
+    say_file_stops(checked)
     controls = asyncio.run(read_control(checked))
     used = {row.account: row for row in query(views.turnover)}
     screen = output.console()

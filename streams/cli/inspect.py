@@ -11,12 +11,14 @@ from rich.table import Table
 
 from schemas.control import TradingStopped
 from streams import settings
+from streams.agents.executor.control import HaltFile
 from streams.cli import output
 from streams.cli.control import read_control, stop_in_words
 from streams.domain import halts
 from streams.domain.errors import RefusedError, UnreachableError
 from streams.gateways import views
 from streams.gateways.postgres import reading
+from streams.settings import Settings
 
 STOPS_PATIENCE_S = 3.0
 _HALT_ID = re.compile(r"[0-9a-f]{32}")
@@ -27,7 +29,8 @@ as_json = click.option("--json", "as_json", is_flag=True, help="JSON lines for s
 @click.command()
 @as_json
 def status(as_json: bool) -> None:
-    """How each portfolio stands, and why it does or does not trade."""
+    """How each portfolio stands, and why it does or does not trade. What a HALT file on this machine stops is said first."""
+    say_file_stops(settings.load(), err=as_json)
     rows = query(views.portfolios)
     if as_json:
         return output.json_lines(rows)
@@ -65,6 +68,13 @@ def tail(limit: int, account: str | None, as_json: bool) -> None:
     if as_json:
         return output.json_lines(rows)
     return output.console().print(entry_table(rows))
+
+
+def say_file_stops(checked: Settings, *, err: bool = False) -> None:
+    """Say what the HALT file on this machine stops, line by line, whatever else is there; nothing where it is not."""
+    file = HaltFile(checked.state_dir)
+    for stop in file.stops():
+        click.echo(f"HALT file {file.path} on this machine: {stop.kind} {stop.scope}: {stop.why}", err=err)
 
 
 def query(read: Callable[[Any], Awaitable[Rows]]) -> Rows:

@@ -16,7 +16,7 @@ import click
 from schemas.control import CancelRequested, ControlEvent, StopKind, TradingResumed, TradingStopped
 from schemas.ledger import OrderState
 from streams import settings
-from streams.agents.executor.control import HALT_FILE, HaltFile
+from streams.agents.executor.control import HALT_FILE, FileStop, HaltFile
 from streams.cli.control import ControlTopic, accounts_within, check_concerned, check_scope, spoken, write_control
 from streams.cli.inspect import ask, query
 from streams.domain.control import Controls
@@ -123,15 +123,41 @@ def cancel(order: str | None, everything: bool, scope: str, offline: bool, yes: 
 def resume(scope: str, halt_ids: tuple[str, ...], why: str) -> None:
     """Lift halts of SCOPE by name, and void the commands that were decided before.
 
-    A halt that happened by itself is lifted only by its --halt-id: `trimtab limits show` lists it with its cause.
+    A halt that happened by itself is lifted only by its --halt-id: `trimtab limits show` lists it with its cause. What the HALT
+    file stops is lifted by removing its line, or the file; this command says so where it is the case.
     """
     checked = settings.load()
     check_scope(scope)
     for halt_id in halt_ids:
         if not _COMMAND_ID.fullmatch(halt_id):
             raise RefusedError(f"{halt_id!r} is not a halt id; `trimtab limits show` lists those that stand")
-    named = asyncio.run(_resume(checked, scope, halt_ids, why))
-    click.echo(f"resumed {scope}: {', '.join(named)}")
+    try:
+        named = asyncio.run(_resume(checked, scope, halt_ids, why))
+        click.echo(f"resumed {scope}: {', '.join(named)}")
+    finally:
+        _say_still_stopped(checked, scope)
+
+
+def _say_still_stopped(checked: Settings, scope: str) -> None:
+    """The HALT file knows of no resume: say what it goes on stopping within the scope, if anything."""
+    file, portfolio_of = HaltFile(checked.state_dir), _portfolios(checked)
+    stopped: dict[FileStop, list[str]] = {stop: [] for stop in file.stops()}
+    try:
+        accounts = accounts_within(checked, scope)
+    except RefusedError:
+        accounts = []  # the settings do not know the scope: then every line may concern it
+    for account in accounts:
+        if (stop := file.stop(account, checked.accounts[account].venue, portfolio_of.get(account))) is not None:
+            stopped.setdefault(stop, []).append(account)
+    for stop, names in stopped.items():
+        if names or not accounts:
+            still = f"{', '.join(names) or scope} ({stop.kind} {stop.scope}: {stop.why})"
+            click.echo(f"but the HALT file {file.path} still stops {still}: remove that line, or the file, to let orders out")
+
+
+def _portfolios(checked: Settings) -> dict[str, str]:
+    """The portfolio of each account, by the settings."""
+    return {account: name for name, portfolio in checked.portfolios.items() for account in portfolio.accounts}
 
 
 @contextmanager
@@ -204,8 +230,7 @@ def _cancel_offline(checked: Settings, scope: str, yes: bool) -> None:
 
 def _not_stopped(checked: Settings, scope: str) -> list[str]:
     """The accounts within the scope for which the HALT file lets new orders out."""
-    file = HaltFile(checked.state_dir)
-    portfolio_of = {account: name for name, portfolio in checked.portfolios.items() for account in portfolio.accounts}
+    file, portfolio_of = HaltFile(checked.state_dir), _portfolios(checked)
     accounts = accounts_within(checked, scope)
     return [name for name in accounts if file.stop(name, checked.accounts[name].venue, portfolio_of.get(name)) is None]
 

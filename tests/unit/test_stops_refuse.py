@@ -102,6 +102,50 @@ def test_3_3_a_freeze_goes_by_the_halt_file_too(
     assert (tmp_path / "HALT").read_text() == "freeze account:alpha a strange market\nfreeze portfolio:even operator\n"
 
 
+@pytest.mark.parametrize("words", [("status",), ("limits", "show")])
+def test_3_3_what_the_halt_file_stops_is_said_before_anything_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    (tmp_path / "HALT").write_text("account:alpha a key is lost\nfreeze venue:sim a [/strange] market\n")
+    code, out, _ = away(tmp_path, monkeypatch, capsys, *words)
+    assert code
+    assert out.splitlines() == [
+        f"HALT file {tmp_path / 'HALT'} on this machine: halt account:alpha: a key is lost",
+        f"HALT file {tmp_path / 'HALT'} on this machine: freeze venue:sim: a [/strange] market",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scope", "still"),
+    [
+        ("all", ["alpha (halt account:alpha: a key is lost)", "beta, gamma (freeze venue:sim: strange)"]),
+        ("account:alpha", ["alpha (halt account:alpha: a key is lost)"]),
+        ("portfolio:bold", ["gamma (freeze venue:sim: strange)"]),
+        ("venue:old", ["venue:old (halt account:alpha: a key is lost)", "venue:old (freeze venue:sim: strange)"]),
+    ],
+)
+def test_3_3_a_resume_says_what_the_halt_file_still_stops_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scope: str, still: list[str]
+) -> None:
+    """Whether it could be resumed or not: where nothing else is stopped the file is what he looks for."""
+    (tmp_path / "HALT").write_text("account:alpha a key is lost\nfreeze venue:sim strange\n")
+    code, out, _ = away(tmp_path, monkeypatch, capsys, "resume", scope)
+    assert code == 2
+    assert out.splitlines() == [
+        f"but the HALT file {tmp_path / 'HALT'} still stops {words}: remove that line, or the file, to let orders out"
+        for words in still
+    ]
+
+
+def away(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[int, str, str]:
+    """The same where there is no database, and no key to speak to the broker with."""
+    monkeypatch.setenv("TRIMTAB_DEV", "false")
+    monkeypatch.setenv("TRIMTAB_DATABASE__URL", "postgresql://127.0.0.1:1/none")
+    return trimtab(state_dir, monkeypatch, capsys, *words)
+
+
 def test_3_3_a_halt_file_that_cannot_be_written_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

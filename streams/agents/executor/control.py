@@ -48,6 +48,11 @@ class HaltFile:
         self._path = state_dir / HALT_FILE
         self._place = str(self._path)
 
+    @property
+    def path(self) -> Path:
+        """Where it is, or would be."""
+        return self._path.absolute()
+
     def stamp(self) -> tuple[int, int] | None:
         """What changes whenever the file does; None while there is none."""
         try:
