@@ -94,11 +94,16 @@ async def transaction(
 
 @asynccontextmanager
 async def single(pool: AsyncConnectionPool[AsyncConnection]) -> AsyncIterator[AsyncConnection]:
-    """A connection of the pool. Raises UnreachableError when the database did not answer in time."""
+    """A connection of the pool. Raises UnreachableError when the database did not answer in time, or takes no writes: it became
+    a standby, and the next connection may lead to the one that is none."""
     try:
         async with pool.connection() as connection:
-            yield connection
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            try:
+                yield connection
+            except psycopg.errors.ReadOnlySqlTransaction:
+                await connection.close()
+                raise
+    except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction, PoolTimeout) as error:
         raise UnreachableError(f"database: {_first_line(error)}") from error
 
 
