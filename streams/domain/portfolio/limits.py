@@ -87,7 +87,8 @@ def transition_left_quote(transition: Transition) -> Decimal:
 
 
 def crossed(state: PortfolioState, limits: PortfolioLimitsSet, now_ms: int, fills: Valuation) -> Iterator[Alarm]:
-    """The limits that were crossed, as the alarms that halt the portfolio, in the order of their weight."""
+    """The limits that were crossed, as the alarms that halt the portfolio, in the order of their weight. Without a fill since
+    they were looked at last, only the day's loss can be: what was traded is a larger part of what a withdrawal leaves, too."""
     recent = [entry for entry in state.traded if _within(entry, now_ms, FIVE_MINUTES_MS)]
     moved = abs(sum((entry.cost_quote for entry in recent), _ZERO))
     for cause, amount, limit in (
@@ -97,7 +98,7 @@ def crossed(state: PortfolioState, limits: PortfolioLimitsSet, now_ms: int, fill
         (reasons.LOSS_DAY, loss_day_quote(state, fills, now_ms), limits.loss_day_max),
     ):
         fraction = DECISION.divide(amount, fills.nav_quote)
-        if fraction > limit:
+        if fraction > limit and (state.limits_due or cause == reasons.LOSS_DAY):
             yield Alarm(cause, f"{plain(wire(fraction))} of net asset value, limit {plain(limit)}")
 
 

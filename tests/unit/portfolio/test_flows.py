@@ -6,7 +6,7 @@ from schemas.codec import encode
 from schemas.control import FlowKind
 from schemas.envelope import Message
 from schemas.orders import FlowClassified, FlowObserved, Side
-from schemas.rebalance import Reason, RebalanceDecided, RebalanceHeldBack
+from schemas.rebalance import PortfolioHalted, Reason, RebalanceDecided, RebalanceHeldBack
 from tests.unit.portfolio.story import (
     PRICES,
     Story,
@@ -50,6 +50,24 @@ def stood(story: Story, side: Side, base: str, price: str | None) -> list[Messag
     moved(story, HAND, "USDT" if side is Side.BUY else "BTC", "0")
     story.hand_seen("alpha-main", "alpha", "7", side, base, price)
     return classified(story, HAND, "USDT" if side is Side.BUY else "BTC", "0", FlowKind.FOREIGN)
+
+
+def test_3_4_a_withdrawal_makes_no_turnover_of_what_was_traded_before() -> None:
+    """Of what is left the same trades are a larger part: nothing more is planned for now, and nothing halts."""
+    story = at_rest()
+    story.control(limits(turnover_5min_max=Decimal("0.008")))
+    story.work_off(story.mark({"BTC/USDT": Decimal(51_500)}))
+    traded = sum(entry.notional_quote for entry in story.portfolio().traded)
+    assert traded > 600
+
+    said = moved(story, "withdrawal/1", "BTC", "-0.8")
+    said += classified(story, "withdrawal/1", "BTC", "-0.8")
+    said += [m for _ in range(30) for m in story.mark()]
+
+    assert traded > Decimal("0.008") * 61_000
+    assert not [m for m in said if isinstance(m, PortfolioHalted)]
+    assert not orders(said)
+    assert reason_now(story) is Reason.LIMIT
 
 
 def cost_at_worst(said: list[Message]) -> Decimal:

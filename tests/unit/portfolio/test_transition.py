@@ -89,13 +89,14 @@ def test_3_1_new_targets_on_a_falling_day_halt_nothing_and_are_reached_within_th
     assert sum(entry.notional_quote for entry in story.portfolio().traded) < 3_000
 
 
-def test_3_1_as_ordinary_turnover_the_same_move_would_halt() -> None:
-    """What a plan may trade is cut to the thirty points that a day allows now; after hours of falling they are more of less."""
+def test_3_1_as_ordinary_turnover_the_same_move_would_stand_at_the_days_limit() -> None:
+    """What was traded is more than thirty points of what is left after hours of falling: nothing more is planned."""
     story = at_rest()
     story.control(limits(**STRICT))
     said = [*story.control(SWAP)]
     said += [*story.work_off(said, rounds_max=100), *worked(story, "0.998", MINUTE_MS)]
-    assert halts(said) == [reasons.TURNOVER_DAY]
+    assert halts(said) == []
+    assert reason_now(story) is Reason.LIMIT
 
 
 def test_3_1_a_transition_trades_a_tenth_in_an_hour_in_orders_of_a_hundredth() -> None:
