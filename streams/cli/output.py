@@ -37,7 +37,8 @@ def table(
     right: Iterable[str] = (),
     wrapped: Iterable[str] = (),
 ) -> Table:
-    """A table; the columns named in `right` are right-aligned, those in `wrapped` give way so that the others stay whole."""
+    """A table; the columns named in `right` are right-aligned, those in `wrapped` give way so that the others stay whole. What
+    stands in brackets is text, and no markup."""
     right, wrapped = set(right), set(wrapped)
     made = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
@@ -46,7 +47,7 @@ def table(
             column, justify="right" if column in right else "left", no_wrap=not fold, overflow="fold" if fold else "ellipsis"
         )
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     return made
 
 
