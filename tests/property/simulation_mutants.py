@@ -221,9 +221,10 @@ def breed(mutant: Mutant, folder: Path) -> None:
     path.write_text("\n".join(mutant.instead if line == mutant.line else line for line in lines))
 
 
-def hunt(folder: Path, seed: int, size: int, orders: int) -> subprocess.CompletedProcess[str]:
-    """Simulate the program in `folder` until something breaks, or so many orders were given."""
-    asked = {"--seed": seed, "--size": size, "--orders": orders, "--workers": 1, "--shrink": 0}
+def hunt(folder: Path, seed: int, size: int, orders: int, shrink_s: int = 0) -> subprocess.CompletedProcess[str]:
+    """Simulate the program in `folder` until something breaks, or so many orders were given; then look for a shorter history
+    that breaks for so many seconds."""
+    asked = {"--seed": seed, "--size": size, "--orders": orders, "--workers": 1, "--shrink": shrink_s}
     return subprocess.run(
         [sys.executable, "-m", "streams.lab.simulate", *(str(word) for pair in asked.items() for word in pair)],
         cwd=folder,
