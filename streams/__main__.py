@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from streams import settings
 from streams.domain.errors import TrimtabError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -76,7 +77,8 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except TrimtabError as error:
-        click.echo(f"trimtab: {error}", err=True)
+        unread = settings.unread()
+        click.echo(f"trimtab: {error}{f' ({unread})' if unread else ''}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -398,11 +398,17 @@ def settings_path() -> Path:
 def load(file: Path | None = None) -> Settings:
     """The settings of this process, from `file` (default: `settings_path`) and the environment.
 
-    Raises RefusedError with file, key and remedy for each problem.
+    Raises RefusedError with file, key and remedy for each problem, and where there is neither file nor variable.
     """
     path = file or settings_path()
+    _in_vain[:] = [] if path.exists() else [path]
     if (file is not None or FILE_VARIABLE in os.environ) and not path.exists():
         raise RefusedError(f"{path}: this settings file does not exist; correct {FILE_VARIABLE}")
+    if not path.exists() and not any(_is_setting(name) for name in os.environ):
+        raise RefusedError(
+            f"nothing is configured: there is no {path.absolute()}, and no {PREFIX} variable names a setting; "
+            f"go to where the settings file is, or name it in {FILE_VARIABLE}"
+        )
     try:
         _refuse_secrets(path)
         return type("FileSettings", (Settings,), {"FILE": path, "__module__": __name__})()
@@ -410,6 +416,11 @@ def load(file: Path | None = None) -> Settings:
         raise RefusedError(f"{path}: not TOML: {error}") from None
     except ValidationError as error:
         raise RefusedError("\n".join(_sentences(path, error))) from None
+
+
+def unread() -> str | None:
+    """Where `load` looked for a settings file in vain, to be said beside whatever failed then; None where it read one."""
+    return next((f"no settings file was read: there is no {path.absolute()}" for path in _in_vain), None)
 
 
 def secret(value: SecretStr | None, file: Path | None, key: str) -> str | None:
@@ -439,6 +450,7 @@ def secrets_of(settings: Settings) -> list[str]:
     return [value for value in found if value]
 
 
+_in_vain: list[Path] = []
 _SECRETS = {"api_key", "api_secret", "sasl_password", "commands_key", "control_key"}
 
 
@@ -473,6 +485,12 @@ def _sentences(path: Path, error: ValidationError) -> list[str]:
             message = "is not a setting; remove or correct it"
         sentences += [f"{path}: {key}{': ' if key else ''}{line}" for line in message.splitlines()]
     return sentences
+
+
+def _is_setting(variable: str) -> bool:
+    """Whether a variable of the environment is one of the settings, at whatever depth."""
+    name = variable.upper().removeprefix(PREFIX)
+    return name != variable.upper() and name.partition("__")[0].lower() in Settings.model_fields
 
 
 def _path(path: Path | None) -> str | None:

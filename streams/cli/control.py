@@ -58,7 +58,8 @@ def check_config() -> None:
     for name, portfolio in sorted(checked.portfolios.items()):
         weights = ", ".join(f"{asset} {weight}" for asset, weight in portfolio.weights.items())
         click.echo(f"portfolio {name}: {weights}; band {portfolio.policy.band}, threshold {portfolio.policy.threshold}")
-    click.echo(f"{settings.settings_path()}: {len(checked.portfolios)} portfolios, {len(checked.accounts)} accounts: good")
+    where = settings.unread() or settings.settings_path()
+    click.echo(f"{where}: {len(checked.portfolios)} portfolios, {len(checked.accounts)} accounts: good")
 
 
 @config.command()
@@ -249,6 +250,14 @@ def check_scope(scope: str) -> None:
     """Raises RefusedError unless the text is a scope."""
     if not re.fullmatch(SCOPE, scope):
         raise RefusedError(f"{scope!r} is not a scope; use all, portfolio:NAME, account:NAME or venue:NAME")
+
+
+def check_account(checked: Settings, account: str) -> None:
+    """Raises RefusedError unless the settings have this account."""
+    if account not in checked.accounts:
+        raise RefusedError(
+            f"there is no account {account!r}; the settings name {', '.join(sorted(checked.accounts)) or 'none'}"
+        )
 
 
 def check_concerned(checked: Settings, scope: str) -> None:

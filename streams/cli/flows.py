@@ -9,11 +9,10 @@ from schemas.control import FlowClassificationSet, FlowKind, TransferAnnounced
 from schemas.values import exact
 from streams import settings
 from streams.cli import output
-from streams.cli.control import spoken, write_control
+from streams.cli.control import check_account, spoken, write_control
 from streams.cli.inspect import as_json, query
 from streams.domain.errors import RefusedError
 from streams.gateways import views
-from streams.settings import Settings
 
 _ASSET = re.compile(r"[A-Z0-9]{1,20}")
 
@@ -45,7 +44,7 @@ def list_flows(everything: bool, limit: int, as_json: bool) -> None:
 def ack(account: str, flow_id: str, kind: str, why: str) -> None:
     """Say what FLOW_ID of ACCOUNT was: external (a transfer of yours) or foreign (somebody traded by hand)."""
     checked = settings.load()
-    _check_account(checked, account)
+    check_account(checked, account)
     known = {(row.account, row.flow_id): row for row in query(lambda c: views.flows(c, limit=10_000, everything=True))}
     flow = known.get((account, flow_id))
     if flow is None:
@@ -67,7 +66,7 @@ def ack(account: str, flow_id: str, kind: str, why: str) -> None:
 def announce(account: str, asset: str, amount: str, why: str) -> None:
     """Say before it happens that AMOUNT of ASSET comes in (or, with --, goes out as a negative AMOUNT, its fee included)."""
     checked = settings.load()
-    _check_account(checked, account)
+    check_account(checked, account)
     if not _ASSET.fullmatch(asset):
         raise RefusedError(f"{asset!r} is not an asset; give it in capitals, as USDT")
     event = TransferAnnounced(scope=f"account:{account}", **spoken(why), account=account, asset=asset, amount=_amount(amount))
@@ -77,11 +76,6 @@ def announce(account: str, asset: str, amount: str, why: str) -> None:
 
 def _what(flow: views.FlowView) -> tuple[str, str, str, str]:
     return flow.asset, output.amount(flow.amount), flow.classified or "?", flow.flow_id
-
-
-def _check_account(checked: Settings, account: str) -> None:
-    if account not in checked.accounts:
-        raise RefusedError(f"there is no account {account!r}; the settings name {', '.join(sorted(checked.accounts))}")
 
 
 def _amount(text: str) -> Decimal:

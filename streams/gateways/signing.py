@@ -112,6 +112,9 @@ class AnyAuthor:
         return ""
 
 
+_SAID = {KeyPurpose.COMMANDS: "commands", KeyPurpose.CONTROL: "control events"}
+
+
 def signer_of(settings: Settings, purpose: KeyPurpose) -> Signer | None:
     """Who signs for `purpose` by these settings; None where unsigned records are believed (`dev`, and nobody is trusted).
 
@@ -130,7 +133,7 @@ def signer_of(settings: Settings, purpose: KeyPurpose) -> Signer | None:
         return None
     else:
         raise RefusedError(
-            f"{name}_file: missing, and unsigned {purpose} are refused; make a key with `trimtab keys make {purpose}`, "
+            f"{name}_file: missing, and unsigned {_SAID[purpose]} are refused; make a key with `trimtab keys make {purpose}`, "
             f"or set TRIMTAB_KEYS__{purpose.upper()}_KEY"
         )
     if keys.trusted_file is not None:
@@ -152,7 +155,10 @@ def verifier_of(settings: Settings, *purposes: KeyPurpose) -> Verifier:
                 "keys.trusted_file: missing, so nobody could be believed; `trimtab keys make` writes one; "
                 "or say dev = true where no real money is"
             )
-        log.warning("unsigned %s are believed: dev = true, and keys.trusted_file names no file", " and ".join(purposes))
+        log.warning(
+            "unsigned %s are believed: dev = true, and keys.trusted_file names no file",
+            " and ".join(_SAID[purpose] for purpose in purposes),
+        )
         return AnyAuthor()
     trusted = TrustedFile(path)
     now_ms = time.time_ns() // 1_000_000
