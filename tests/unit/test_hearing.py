@@ -105,3 +105,13 @@ def test_a_word_counts_once_and_not_dated_back_but_a_stop_at_any_date():
     hearing.hear(stop, encode(stop))
     with pytest.raises(OutOfTimeError, match="said before"):
         hearing.hear(stop.model_copy(update={"why": "again"}), b"")
+
+
+def test_what_is_dated_too_far_back_to_come_again_is_not_remembered():
+    hearing = Hearing()
+    for number in range(1025):
+        said = TARGETS.model_copy(update={"at_ms": NOW_MS + number * 1000})
+        hearing.hear(said, encode(said))
+    assert len(hearing._said) < 700
+    with pytest.raises(OutOfTimeError, match="said before"):
+        hearing.hear(said, encode(said))

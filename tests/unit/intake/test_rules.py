@@ -111,6 +111,12 @@ def resumed(scope: str) -> control.TradingResumed:
     return control.TradingResumed.model_validate(AT | {"scope": scope, "halt_ids": ["0" * 32]})
 
 
+def maintenance(venue: str) -> control.MaintenanceScheduled:
+    return control.MaintenanceScheduled.model_validate(
+        AT | {"scope": f"venue:{venue}", "venue": venue, "from_ms": 1, "to_ms": 2}
+    )
+
+
 def limits(account: str) -> control.AccountLimitsSet:
     fields = dict.fromkeys(("order_notional_max_quote", "turnover_5min_max_quote", "turnover_day_max_quote"), "1")
     more = {"scope": f"account:{account}", "account": account, "open_orders_max": 1, "price_collar": "0.1", "symbols": []}
@@ -158,6 +164,7 @@ def test_what_belongs_to_another_shard_is_known_and_not_needed():
         (stopped("account:other"), True),
         (stopped("account:not-yet"), True),
         (resumed("portfolio:theirs"), True),
+        (maintenance("sim"), True),
         (limits("main"), True),
         (limits("other"), False),
         (moved_to("theirs", 1), True),
