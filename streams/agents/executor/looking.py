@@ -85,6 +85,8 @@ class Rounds:
             log.warning("account %s: no snapshot: %s", books.account, error)
             return None, AGAIN_AFTER_MS
         self._since_ms = taken.venue_time_ms - (AGAIN_MS if opened else 0)
+        if taken.judged_ms is not None:
+            self._since_ms = min(self._since_ms, taken.judged_ms)
         return taken, self._every_ms if opened else self._opening_gap_ms + 50
 
 
@@ -99,8 +101,8 @@ async def snapshot(venue: TradingVenue, symbols: Sequence[str], since_ms: int | 
     for symbol in symbols:
         orders += await venue.open_orders(symbol)
         trades += await venue.trades(symbol, since_ms)
-    strangers = await _strangers(venue, trades, books) if books.opened else {}
-    return Snapshot(venue_time_ms, since_ms, totals, tuple(orders), tuple(trades), strangers, tuple(flows), frozenset(symbols))
+    taken = Snapshot(venue_time_ms, since_ms, totals, tuple(orders), tuple(trades), {}, tuple(flows), frozenset(symbols))
+    return await _with_strangers(venue, taken, books) if books.opened else taken
 
 
 def _compared_until(books: Books, venue_time_ms: int) -> int:
@@ -110,26 +112,30 @@ def _compared_until(books: Books, venue_time_ms: int) -> int:
     return max(books.opened_at_ms, books.reconciled_ms - AGAIN_MS, venue_time_ms - FLOWS_BACK_MS)
 
 
-async def _strangers(venue: TradingVenue, trades: Sequence[TradeView], books: Books) -> dict[tuple[str, str], str]:
-    """The client ids of some orders behind trades that no order of ours explains, by symbol and venue order id.
+async def _with_strangers(venue: TradingVenue, taken: Snapshot, books: Books) -> Snapshot:
+    """Ask for some of the orders behind trades that no order of ours explains.
 
-    An order of ours whose venue id is not known yet explains itself when it is found: nothing is asked for its symbol.
+    An order of ours whose venue id is not known yet explains itself when it is found: nothing is asked for its symbol. Trades
+    that are not judged now are read again: for a day, since the venue may never say whose they are.
     """
-    undecided = {order.symbol for order in books.orders.values() if order.venue_order_id is None}
+    undecided = {order.symbol for order in books.orders.values() if order.venue_order_id is None and not order.is_cancel}
     known = {(order.symbol, order.venue_order_id) for order in (*books.orders.values(), *books.ended.values())}
     seen = {flow_id for flow_id in books.flows_seen if flow_id.startswith("trade/")}
-    asked: dict[tuple[str, str], str] = {}
-    for trade in trades:
+    asked: dict[tuple[str, str], str | None] = {}
+    left: list[int] = []
+    for trade in taken.trades:
         counted = any(flow_id.startswith(f"trade/{trade.symbol}/{trade.trade_id}/") for flow_id in seen)
         its_order = (trade.symbol, trade.venue_order_id)
-        if its_order in known or its_order in asked or trade.symbol in undecided or counted:
+        if its_order in known or counted:
             continue
-        if len(asked) == STRANGERS_MAX:
-            break
-        order = await venue.order_by_venue_id(trade.symbol, trade.venue_order_id)
-        if order is not None:
-            asked[its_order] = order.client_order_id
-    return asked
+        if its_order not in asked and trade.symbol not in undecided and len(asked) < STRANGERS_MAX:
+            order = await venue.order_by_venue_id(trade.symbol, trade.venue_order_id)
+            asked[its_order] = None if order is None else order.client_order_id
+        if asked.get(its_order) is None:
+            left.append(trade.venue_time_ms)
+    judged_ms = max(min(left), taken.venue_time_ms - DAY_MS) if left else None
+    strangers = {its_order: client for its_order, client in asked.items() if client is not None}
+    return replace(taken, strangers=strangers, judged_ms=judged_ms)
 
 
 async def our_past(venue: TradingVenue, symbols: Sequence[str]) -> frozenset[str]:

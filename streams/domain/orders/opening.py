@@ -59,7 +59,8 @@ def _reconcile(turn: Turn, event: SnapshotRead) -> None:
     for trade in snapshot.trades:
         _check_trade(turn, snapshot, trade)
     flows.classify(turn)
-    turn.change(books=changed(turn.books, reconciled_ms=max(turn.books.reconciled_ms, snapshot.venue_time_ms)))
+    judged_ms = snapshot.venue_time_ms if snapshot.judged_ms is None else snapshot.judged_ms
+    turn.change(books=changed(turn.books, reconciled_ms=max(turn.books.reconciled_ms, judged_ms)))
     quiet = not turn.books.orders and event.asked_boot_ms - turn.state.filled_at_boot_ms > turn.state.rules.quiet_ms
     if quiet and turn.books.totals == booked:
         alarms.compare(turn, snapshot)

@@ -151,7 +151,8 @@ class Snapshot:
 
     `strangers` gives the client ids of orders behind trades that no order of ours explained, by symbol and venue order id,
     since venues number the orders of each symbol by itself; a trade whose order is in none of both cannot be judged yet.
-    `flows` are deposits and withdrawals of the last weeks. Orders and trades were asked for of `symbols` alone.
+    `flows` are deposits and withdrawals of the last weeks. Orders and trades were asked for of `symbols` alone. From
+    `judged_ms` on trades are left that cannot be judged yet; None: there are none.
     """
 
     venue_time_ms: int
@@ -162,6 +163,7 @@ class Snapshot:
     strangers: Mapping[tuple[str, str], str] = field(default_factory=dict)
     flows: tuple[FlowView, ...] = ()
     symbols: frozenset[str] = frozenset()
+    judged_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
