@@ -24,14 +24,17 @@ from schemas.envelope import Message
 _WINDOWS_MAX = 1000
 _ANNOUNCED_MAX = 1000
 _LOOKS_MAX = 100
+CLOCKS_DIFFER_MS = 60_000
+"""How far a resume's clock may be behind that of the halt it lifts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A halt or freeze that nobody has lifted."""
+    """A halt or freeze that nobody has lifted, and when it was said."""
 
     scope: str
     kind: StopKind
+    at_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def fold(state: Authority, message: Message) -> Authority:
         case TradingStopped():
             if message.halt_id in state.resumed:
                 return state
-            return replace(state, stops={**state.stops, message.halt_id: Stop(message.scope, message.kind)})
+            return replace(state, stops={**state.stops, message.halt_id: Stop(message.scope, message.kind, message.at_ms)})
         case TradingResumed():
             return _resumed(state, message)
         case MaintenanceScheduled():
@@ -131,8 +134,11 @@ def _cancel_requested(state: Authority, message: CancelRequested) -> Authority:
 
 def _resumed(state: Authority, message: TradingResumed) -> Authority:
     lifted = frozenset(message.halt_ids)
-    scopes = {message.scope, *(stop.scope for halt_id, stop in state.stops.items() if halt_id in lifted)}
-    voided = {scope: max(message.at_ms, state.voided_before_ms.get(scope, 0)) for scope in sorted(scopes)}
+    stops = [stop for halt_id, stop in state.stops.items() if halt_id in lifted]
+    # By a slow clock it may be dated before the halt; a halt that a fast one dated far ahead must not void what is to come.
+    before_ms = max(message.at_ms, *(min(stop.at_ms, message.at_ms + CLOCKS_DIFFER_MS) for stop in stops), 0)
+    scopes = {message.scope, *(stop.scope for stop in stops)}
+    voided = {scope: max(before_ms, state.voided_before_ms.get(scope, 0)) for scope in sorted(scopes)}
     return replace(
         state,
         stops={halt_id: stop for halt_id, stop in state.stops.items() if halt_id not in lifted},

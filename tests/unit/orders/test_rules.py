@@ -15,7 +15,7 @@ from schemas.control import (
     TradingStopped,
 )
 from streams.domain.orders import budget
-from streams.domain.orders.authority import Authority, fold, for_account
+from streams.domain.orders.authority import CLOCKS_DIFFER_MS, Authority, fold, for_account
 from streams.domain.orders.limits import Exposure, booked, exceeded
 from streams.domain.orders.outcome import (
     REFUSALS,
@@ -225,6 +225,16 @@ def test_given_a_resume_of_a_wider_halt_then_commands_are_voided_wherever_it_hel
     later = resume.model_copy(update={"at_ms": 1000, "halt_ids": ("b" * 32,)})
     assert for_account(fold(state, later), "alice", "sim").voided_before_ms == 900
     assert for_account(fold(state, later), "bob", "other").voided_before_ms == 1000
+
+
+def test_given_a_resume_by_a_slow_clock_then_what_was_decided_before_the_halt_is_voided_all_the_same() -> None:
+    """The halt was said at 800 by another clock: whoever lifts it knew of it, whatever his own clock shows."""
+    halt = stop("a", "all").model_copy(update={"at_ms": 800})
+    state = fold(fold(Authority(), halt), TradingResumed(scope="all", at_ms=500, who="t", halt_ids=("a" * 32,)))
+    assert for_account(state, "alice", "sim").voided_before_ms == 800
+    ahead = stop("b", "all").model_copy(update={"at_ms": 3_600_000})
+    state = fold(fold(state, ahead), TradingResumed(scope="all", at_ms=900, who="t", halt_ids=("b" * 32,)))
+    assert for_account(state, "alice", "sim").voided_before_ms == 900 + CLOCKS_DIFFER_MS
 
 
 def test_given_maintenance_and_limits_then_they_reach_their_account() -> None:
