@@ -14,7 +14,7 @@ from schemas.control import AccountLimitsSet, LookRequested, PortfolioLimitsSet
 from schemas.ledger import OrderState
 from streams import settings
 from streams.cli import output
-from streams.cli.control import PATIENCE_S, read_control, spoken, stop_in_words, write_control
+from streams.cli.control import PATIENCE_S, check_account, read_control, spoken, stop_in_words, write_control
 from streams.cli.inspect import as_json, query, say_file_stops
 from streams.domain import halts
 from streams.domain.control import Controls
@@ -125,8 +125,7 @@ def reconcile(account: str, why: str) -> None:
     fills are fresh they may well differ for a moment.
     """
     checked = settings.load()
-    if account not in checked.accounts:
-        raise RefusedError(f"there is no account {account!r}; the settings name {', '.join(sorted(checked.accounts))}")
+    check_account(checked, account)
     asked_ms = time.time_ns() // 1_000_000
     write_control(checked, LookRequested(scope=f"account:{account}", **spoken(why), account=account))
     seen = _wait(lambda: asyncio.run(_balances(checked, account, asked_ms)))
