@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TypeVar
 
 import click
+from rich.table import Table
 
 from schemas.account import AccountBalances
 from schemas.codec import DecodeError, decode
@@ -38,15 +40,21 @@ def limits() -> None:
 
 @limits.command()
 def show() -> None:
-    """Limits as the control topic has them, turnover as the books have it, and every halt that stands, by a HALT file on this
-    machine, too."""
+    """Limits as the control topic has them, what was used of them as the books have it, and every halt that stands, by a HALT
+    file on this machine, too.
+
+    Used are an account's turnover and its orders that have not ended, and a portfolio's turnover: of five minutes and of the
+    day what was decided outside transitions, of an hour what was decided within, against its worth when last observed.
+    """
     checked = settings.load()
     say_file_stops(checked)
     controls = asyncio.run(read_control(checked))
-    used = {row.account: row for row in query(views.turnover)}
+    accounts = {row.account: row for row in query(views.turnover)}
+    portfolios = {row.portfolio: row for row in query(views.portfolio_turnover)}
+    worth = {row.portfolio: row.nav_quote for row in query(views.portfolios)}
     screen = output.console()
-    screen.print(_account_table(controls, used))
-    screen.print(_portfolio_table(controls))
+    screen.print(account_table(controls, accounts, Counter(row.account for row in query(views.open_orders))))
+    screen.print(portfolio_limits_table(controls, portfolios, worth))
     lines = [(halt.halt_id, output.clock(halt.at), halt.scope, halts.in_words(halt.cause)) for halt in query(views.halts)]
     lines += [
         (
@@ -146,41 +154,59 @@ def reconcile(account: str, why: str) -> None:
         raise TrimtabError(f"account {account}: {', '.join(differing)} differ; `trimtab flows list` and `limits show` say more")
 
 
-def _account_table(controls: Controls, used: Mapping[str, views.TurnoverView]) -> object:
+def account_table(controls: Controls, traded: Mapping[str, views.TurnoverView], standing: Mapping[str, int]) -> Table:
+    """The limits of each account, with its turnover and the orders that have not ended beside theirs."""
     lines = []
     for event in controls.newest.values():
         if isinstance(event, AccountLimitsSet):
-            traded = used.get(event.account)
-            five, day = (traded.turnover_5min_quote, traded.turnover_day_quote) if traded else (Decimal(0), Decimal(0))
+            used = traded.get(event.account)
+            five, day = (used.turnover_5min_quote, used.turnover_day_quote) if used else (Decimal(0), Decimal(0))
             lines.append(
                 (
                     event.account,
                     output.amount(event.order_notional_max_quote),
                     f"{output.amount(five, 2)} of {output.amount(event.turnover_5min_max_quote)}",
                     f"{output.amount(day, 2)} of {output.amount(event.turnover_day_max_quote)}",
-                    str(event.open_orders_max),
+                    f"{standing.get(event.account, 0)} of {event.open_orders_max}",
                     output.points(event.price_collar),
                     " ".join(event.symbols),
                 )
             )
     columns = ("account", "order", "5 minutes", "day", "open orders", "collar", "symbols")
-    return output.table("Accounts (quote units; collar in points)", columns, sorted(lines), right=columns[1:6])
+    title = "Accounts (quote units; collar in points)"
+    return output.table(title, columns, sorted(lines), right=columns[1:6], wrapped=columns[6:])
 
 
-def _portfolio_table(controls: Controls) -> object:
-    lines = [
-        (
-            event.portfolio,
-            output.points(event.order_notional_max),
-            output.points(event.turnover_5min_max),
-            output.points(event.turnover_day_max),
-            output.points(event.loss_day_max),
-            f"{output.points(event.transition_order_max)} an order, {output.points(event.transition_hour_max)} an hour",
-        )
-        for event in controls.newest.values()
-        if isinstance(event, PortfolioLimitsSet)
-    ]
-    columns = ("portfolio", "order", "5 minutes", "day", "loss of a day", "transition")
+def portfolio_limits_table(
+    controls: Controls, traded: Mapping[str, views.PortfolioTurnoverView], worth_quote: Mapping[str, Decimal | None]
+) -> Table:
+    """The limits of each portfolio, with its turnover beside theirs, in points of what it was last worth.
+
+    A limit stands alone where no table knows what was used of it: the loss of a day, and all of a portfolio of unknown worth.
+    """
+
+    def beside(portfolio: str, limit: Decimal, used_quote: Decimal) -> str:
+        worth = worth_quote.get(portfolio)
+        used = f"{output.points(used_quote / worth)} of " if worth is not None and worth > 0 else ""
+        return f"{used}{output.points(limit)}"
+
+    lines = []
+    for event in controls.newest.values():
+        if isinstance(event, PortfolioLimitsSet):
+            name = event.portfolio
+            used = traded.get(name) or views.PortfolioTurnoverView(name, Decimal(0), Decimal(0), Decimal(0))
+            lines.append(
+                (
+                    name,
+                    output.points(event.order_notional_max),
+                    beside(name, event.turnover_5min_max, used.turnover_5min_quote),
+                    beside(name, event.turnover_day_max, used.turnover_day_quote),
+                    output.points(event.loss_day_max),
+                    output.points(event.transition_order_max),
+                    beside(name, event.transition_hour_max, used.transition_hour_quote),
+                )
+            )
+    columns = ("portfolio", "order", "5 minutes", "day", "loss of a day", "transition, an order", "transition, an hour")
     return output.table("Portfolios (points of net asset value)", columns, sorted(lines), right=columns[1:])
 
 

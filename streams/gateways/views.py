@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from psycopg import sql
 from psycopg.rows import class_row
 
+from streams.domain.orders.lifecycle import TERMINAL
 from streams.gateways.postgres import AsyncConnection
 
 Row = TypeVar("Row")
@@ -112,6 +113,17 @@ class TurnoverView:
     account: str
     turnover_5min_quote: Decimal
     turnover_day_quote: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class PortfolioTurnoverView:
+    """Quote units that a portfolio traded: within five minutes and a day what it decided outside transitions, within an hour
+    what it decided in one."""
+
+    portfolio: str
+    turnover_5min_quote: Decimal
+    turnover_day_quote: Decimal
+    transition_hour_quote: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +227,23 @@ async def unknown(connection: AsyncConnection) -> Sequence[OrderView]:
     return await _all(connection, OrderView, query)
 
 
+async def open_orders(connection: AsyncConnection) -> Sequence[OrderView]:
+    """The orders that have not ended, the oldest first; those of unknown fate are among them."""
+    query = """
+        SELECT {} FROM ledger.orders LEFT JOIN
+            (SELECT command_id, price_average_quote, shortfall_quote, shortfall_bp FROM ledger.order_costs) AS costs
+            USING (command_id)
+        WHERE target_command_id IS NULL AND state <> ALL(%(ended)s) ORDER BY first_at, command_id
+    """
+    return await _all(connection, OrderView, query, ended=sorted(TERMINAL))
+
+
+async def states(connection: AsyncConnection, command_ids: Sequence[str]) -> dict[str, str]:
+    """Where these commands stand, as far as they are known."""
+    query = b"SELECT command_id, state FROM ledger.orders WHERE command_id = ANY(%s)"
+    return dict(await (await connection.execute(query, (list(command_ids),))).fetchall())
+
+
 async def halts(connection: AsyncConnection) -> Sequence[HaltView]:
     """The halts of executors and folds that stand, the oldest first."""
     return await _all(connection, HaltView, _HALTS)
@@ -230,6 +259,11 @@ async def turnover(connection: AsyncConnection) -> Sequence[TurnoverView]:
         ) AS traded ORDER BY account
     """
     return await _all(connection, TurnoverView, query)
+
+
+async def portfolio_turnover(connection: AsyncConnection) -> Sequence[PortfolioTurnoverView]:
+    """What each portfolio traded lately, told apart by whether a transition was under way at its decision."""
+    return await _all(connection, PortfolioTurnoverView, _PORTFOLIO_TURNOVER)
 
 
 async def entries(connection: AsyncConnection, *, limit: int = 20, account: str | None = None) -> Sequence[EntryView]:
@@ -308,6 +342,21 @@ _HALTS = """
         SELECT jsonb_array_elements_text(body -> 'halt_ids') FROM ledger.signals WHERE kind = 'portfolio-resumed'
     )
     ORDER BY at, halt_id
+"""
+_PORTFOLIO_TURNOVER = """
+    SELECT {} FROM (
+        SELECT portfolio,
+            coalesce(sum(amount) FILTER (WHERE NOT moving AND at > now() - interval '5 minutes'), 0) AS turnover_5min_quote,
+            coalesce(sum(amount) FILTER (WHERE NOT moving), 0) AS turnover_day_quote,
+            coalesce(sum(amount) FILTER (WHERE moving AND at > now() - interval '1 hour'), 0) AS transition_hour_quote
+        FROM (
+            SELECT f.portfolio, f.at, f.quote_amount AS amount, coalesce(s.body ->> 'transition', '') <> '' AS moving
+            FROM ledger.fills AS f
+            LEFT JOIN ledger.legs AS l USING (command_id)
+            LEFT JOIN ledger.signals AS s ON s.event_id = l.event_id
+            WHERE f.kind = 'filled' AND f.at > now() - interval '1 day'
+        ) AS fills GROUP BY portfolio
+    ) AS traded ORDER BY portfolio
 """
 _FLOWS = """
     SELECT {} FROM (

@@ -56,3 +56,33 @@ async def test_a_run_in_a_few_figures(reader: Reader):
     assert found.fees == {"BNB": Decimal("0.0001"), "USDT": Decimal("12.5")}
     assert found.shortfall_quote == Decimal("-0.15")
     assert found.held_back == {}
+
+
+async def test_3_1_what_a_portfolio_traded_is_told_apart_by_whether_a_transition_decided_it(reader: Reader):
+    connection = reader.connection
+    assert await views.portfolio_turnover(connection) == []  # all of it is of 2024
+    await connection.execute("UPDATE ledger.fills SET at = now() - interval '2 minutes' WHERE kind = 'filled'")
+    ordinary = {found.portfolio: found for found in await views.portfolio_turnover(connection)}
+    assert ordinary["alpha"] == views.PortfolioTurnoverView("alpha", Decimal("60000.15"), Decimal("60000.15"), Decimal(0))
+    assert ordinary["beta"] == views.PortfolioTurnoverView("beta", Decimal(25000), Decimal(25000), Decimal(0))
+    await connection.execute("""UPDATE ledger.signals SET body = body || '{"transition": {}}' WHERE kind = 'decided'""")
+    found = {found.portfolio: found for found in await views.portfolio_turnover(connection)}
+    assert found["alpha"] == views.PortfolioTurnoverView("alpha", Decimal("35000.15"), Decimal("35000.15"), Decimal(25000))
+    await connection.execute("UPDATE ledger.fills SET at = now() - interval '2 hours' WHERE kind = 'filled'")
+    found = {found.portfolio: found for found in await views.portfolio_turnover(connection)}
+    assert found["alpha"] == views.PortfolioTurnoverView("alpha", Decimal(0), Decimal("35000.15"), Decimal(0))
+
+
+async def test_3_1_an_order_is_open_until_it_has_ended(reader: Reader):
+    connection = reader.connection
+    assert await views.open_orders(connection) == []
+    await connection.execute("UPDATE ledger.orders SET state = 'unknown' WHERE portfolio = 'beta'")
+    await connection.execute("UPDATE ledger.orders SET state = 'open' WHERE command_id = %s", (digest_id("b"),))
+    await connection.execute(
+        "UPDATE ledger.orders SET state = 'intended', target_command_id = 'x' WHERE state = 'not_admitted'"
+    )
+    assert [found.account for found in await views.open_orders(connection)] == ["two", "one"]  # the oldest first
+    assert await views.states(connection, [digest_id("a"), digest_id("b")]) == {
+        digest_id("a"): "filled",
+        digest_id("b"): "open",
+    }
