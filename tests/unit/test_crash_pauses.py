@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from bench.report import commit
-from tests.crash.executor.pauses import CLOCKS, HEALTHY, RIGHT, long_plans, over_all
+from tests.crash.executor.pauses import CLOCKS, HEALTHY, ONE_TURN, RIGHT, long_plans, over_all
 from tests.crash.executor.tally import EVIDENCE, Tally, conditions
 from tests.crash.executor.verdict import Verdict
 
 
-@pytest.mark.parametrize("pauses", [117, 118, 400])
+@pytest.mark.parametrize("pauses", [ONE_TURN, ONE_TURN + 1, 400])
 def test_the_long_form_has_as_many_pauses_as_are_asked_for(pauses: int) -> None:
     plans = long_plans(3, pauses)
     asleep = [round_ for plan in plans for round_ in plan if round_.point is not None]
@@ -23,7 +23,7 @@ def test_the_long_form_has_as_many_pauses_as_are_asked_for(pauses: int) -> None:
 
 
 def test_a_turn_of_all_lanes_has_every_point_with_each_kind_of_clocks() -> None:
-    turned = [(round_.kind, round_.point) for plan in long_plans(3, 117) for round_ in plan if round_.turned is not None]
+    turned = [(round_.kind, round_.point) for plan in long_plans(3, ONE_TURN) for round_ in plan if round_.turned is not None]
     assert sorted(turned) == sorted((round_.kind, round_.point) for round_ in CLOCKS)
 
 

@@ -58,7 +58,10 @@ HEALTHY = [Round(kind, awake=awake) for kind, awake in AWAKE.items()]
 
 
 LANES = 3
-PAUSES = int(os.environ.get("PAUSES") or LANES * len(RIGHT) + len(CLOCKS))
+ONE_TURN = LANES * len(RIGHT) + len(CLOCKS)
+PAUSES = int(os.environ.get("PAUSES") or ONE_TURN)
+REPORT = "pauses" if PAUSES == ONE_TURN else f"pauses-{PAUSES}"
+"""A run of another length does not take the place of the usual one's report of the same day."""
 
 
 def plans(lanes: int) -> list[list[Round]]:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.crash.executor.lanes import Lane, Park
-from tests.crash.executor.pauses import PAUSES, Round, over_all, plans
+from tests.crash.executor.pauses import PAUSES, REPORT, Round, over_all, plans
 from tests.crash.executor.tally import EVIDENCE, LONG, SEED, Tally, conditions, file_of, opened, report
 
 pytestmark = pytest.mark.timeout(1800 + 15 * PAUSES if LONG else 400)
@@ -30,11 +30,11 @@ async def test_2_2_given_executors_asleep_at_any_step_when_they_wake_then_nothin
     if LONG:
         pauses, told = by_point.total_rounds + by_clocks.total_rounds, by_point.total + by_clocks.total
         report(
-            "pauses",
+            REPORT,
             "Executors asleep at each step",
             EXPLAINED,
             conditions(),
-            over_all(EVIDENCE, file_of("pauses"), pauses, told.late + told.void),
+            over_all(EVIDENCE, file_of(REPORT), pauses, told.late + told.void),
             f"{pauses} pauses:",
             by_point.table("stopped at"),
             by_clocks.table("woken with"),
