@@ -19,11 +19,12 @@ from streams import settings
 from streams.agents.executor.control import HALT_FILE, FileStop, HaltFile
 from streams.cli.control import ControlTopic, accounts_within, check_concerned, check_scope, spoken, write_control
 from streams.cli.inspect import ask, query
+from streams.cli.watch import watched, within
 from streams.domain.control import Controls
 from streams.domain.errors import RefusedError, TrimtabError, UnknownOutcomeError, UnreachableError
 from streams.domain.orders.lifecycle import TERMINAL
 from streams.gateways import views
-from streams.gateways.views import HaltView
+from streams.gateways.views import HaltView, OrderView
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _COMMAND_ID = re.compile(r"[0-9a-f]{32}")
 _offline = click.option("--offline", is_flag=True, help="By the local HALT file: works with Kafka and the database down.")
+_no_wait = click.option("--no-wait", "wait", is_flag=True, flag_value=False, default=True, help="Do not watch open orders go.")
 _why = click.option("--why", default="", help="The reason that goes on record.")
 
 
@@ -50,11 +52,13 @@ class Topic(Protocol):
 @click.argument("scope")
 @_why
 @_offline
-def halt(scope: str, why: str, offline: bool) -> None:
+@_no_wait
+def halt(scope: str, why: str, offline: bool, wait: bool) -> None:
     """Stop new orders within SCOPE (all, portfolio:NAME, account:NAME, venue:NAME) and cancel the open ones.
 
     With --offline it writes the HALT file, waits until the executor's cancels are out or its lease has run out, and lists what
-    still stands at the venues: `trimtab cancel --all --offline` takes that off the book.
+    still stands at the venues: `trimtab cancel --all --offline` takes that off the book. Without it, once the halt is on
+    record, the tables are watched for some seconds: how many orders stood, and whether they went.
 
     Exit codes: 0 it is on record (with --offline: and no order of ours stands), 1 with --offline: the HALT file is written, and
     orders stand, or may stand where a venue cannot be asked, 2 refused, nothing is halted, 75 the broker is away, so that
@@ -65,7 +69,8 @@ def halt(scope: str, why: str, offline: bool) -> None:
     if offline:
         return _halt_offline(checked, scope, why)
     with _another_way("halt", scope):
-        return _stop(checked, scope, why, StopKind.HALT)
+        _stop(checked, scope, why, StopKind.HALT)
+    return _watch(checked, scope, within(checked, scope), grows=True) if wait else None
 
 
 @click.command()
@@ -91,8 +96,9 @@ def freeze(scope: str, why: str, offline: bool) -> None:
 @click.option("--scope", default="all", show_default=True, help="With --all: all, portfolio:NAME, account:NAME or venue:NAME.")
 @click.option("--offline", is_flag=True, help="Ask the venues directly, without Kafka and database; asks before it does.")
 @click.option("--yes", is_flag=True, help="With --offline: do not ask.")
+@_no_wait
 @_why
-def cancel(order: str | None, everything: bool, scope: str, offline: bool, yes: bool, why: str) -> None:
+def cancel(order: str | None, everything: bool, scope: str, offline: bool, yes: bool, wait: bool, why: str) -> None:
     """Take ORDER (a client order id or command id), or all orders, off the book.
 
     Nothing is stopped: a portfolio may well decide to trade again; `trimtab halt` stops it. With --offline only orders that
@@ -113,7 +119,10 @@ def cancel(order: str | None, everything: bool, scope: str, offline: bool, yes: 
     with _another_way("halt", scope if order is None else "SCOPE"):
         event = CancelRequested(scope=scope, **spoken(why)) if order is None else _cancel_of(order, why)
         write_control(checked, event)
-    return click.echo(f"asked to cancel {f'every open order within {scope}' if order is None else order}")
+    click.echo(f"asked to cancel {f'every open order within {scope}' if order is None else order}")
+    target = event.target_command_id
+    concerns = within(checked, scope) if target is None else lambda row: row.command_id == target
+    return _watch(checked, event.scope, concerns, grows=False) if wait else None
 
 
 @click.command()
@@ -173,6 +182,11 @@ def _stop(checked: Settings, scope: str, why: str, kind: StopKind) -> None:
     stop = TradingStopped(scope=scope, **spoken(why), halt_id=secrets.token_hex(16), kind=kind)
     write_control(checked, stop)
     click.echo(f"{stop.kind} {stop.halt_id} within {scope}; lift it with: trimtab resume {scope}")
+
+
+def _watch(checked: Settings, scope: str, concerns: Callable[[OrderView], bool], *, grows: bool) -> None:
+    """Say what becomes of open orders; never before what was asked is on record, and no error of what was asked."""
+    click.echo(asyncio.run(watched(lambda: ask(views.open_orders), concerns, scope, grows=grows)))
 
 
 def _write_file(checked: Settings, kind: StopKind, scope: str, why: str) -> None:

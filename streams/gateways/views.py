@@ -238,12 +238,6 @@ async def open_orders(connection: AsyncConnection) -> Sequence[OrderView]:
     return await _all(connection, OrderView, query, ended=sorted(TERMINAL))
 
 
-async def states(connection: AsyncConnection, command_ids: Sequence[str]) -> dict[str, str]:
-    """Where these commands stand, as far as they are known."""
-    query = b"SELECT command_id, state FROM ledger.orders WHERE command_id = ANY(%s)"
-    return dict(await (await connection.execute(query, (list(command_ids),))).fetchall())
-
-
 async def halts(connection: AsyncConnection) -> Sequence[HaltView]:
     """The halts of executors and folds that stand, the oldest first."""
     return await _all(connection, HaltView, _HALTS)

@@ -82,7 +82,3 @@ async def test_3_1_an_order_is_open_until_it_has_ended(reader: Reader):
         "UPDATE ledger.orders SET state = 'intended', target_command_id = 'x' WHERE state = 'not_admitted'"
     )
     assert [found.account for found in await views.open_orders(connection)] == ["two", "one"]  # the oldest first
-    assert await views.states(connection, [digest_id("a"), digest_id("b")]) == {
-        digest_id("a"): "filled",
-        digest_id("b"): "open",
-    }
