@@ -23,6 +23,8 @@ from streams.domain.portfolio.valuation import Valuation
 
 HOUR_MS = 3_600_000
 HOURS = 24
+LOSS_MAX_QUOTE = Decimal(10) ** 18
+"""Of what an absurd price makes lost or won no more is kept: a checkpoint must be able to say it."""
 _ZERO = Decimal(0)
 
 
@@ -84,7 +86,8 @@ def _loss(benchmark: Benchmark, fills: Valuation) -> Decimal | None:
         grown = DECISION.add(grown, DECISION.multiply(weight, growth))
     held = DECISION.multiply(benchmark.nav_quote, grown)
     own = wire(_worth(fills.holdings, benchmark, fills.marks))
-    return wire(DECISION.subtract(held, DECISION.subtract(own, _worth(benchmark.flows, benchmark, fills.marks))))
+    loss = wire(DECISION.subtract(held, DECISION.subtract(own, _worth(benchmark.flows, benchmark, fills.marks))))
+    return max(min(loss, LOSS_MAX_QUOTE), -LOSS_MAX_QUOTE)
 
 
 def _worth(units: Mapping[str, Decimal], benchmark: Benchmark, marks: Mapping[str, Decimal]) -> Decimal:

@@ -19,6 +19,8 @@ from streams.domain.portfolio.state import OpenOrder, PortfolioState, Quoted, Wo
 
 # Every outcome of the UNKNOWN orders is looked at: 2^3 views at most; with more of them nothing is decided.
 UNKNOWN_MAX = 3
+NAV_MAX_QUOTE = Decimal(10) ** 17
+"""Beyond this a price is wrong, and figures could outgrow what messages and checkpoints take."""
 _ONE = Decimal(1)
 _TWO = Decimal(2)
 
@@ -101,11 +103,12 @@ def look(world: World, state: PortfolioState) -> Sight | None:
 def value(
     holdings: Mapping[str, Decimal], marks: Mapping[str, Decimal], targets: Mapping[str, Decimal], quote: str
 ) -> Valuation | None:
-    """Value `holdings` (risky assets of `marks`, and the quote asset). None if NAV is not above zero."""
+    """Value `holdings` (risky assets of `marks`, and the quote asset). None if NAV is not above zero, or beyond all sense."""
     with localcontext(DECISION):
         worth = {asset: holdings[asset] * mark for asset, mark in marks.items()}
         nav = wire(sum(worth.values(), holdings[quote]))
-        if nav <= 0:
+        largest = max(abs(amount) for amount in (nav, holdings[quote], *worth.values()))
+        if nav <= 0 or largest > min(nav, _ONE) * NAV_MAX_QUOTE:
             return None
         weights = {asset: wire(amount / nav) for asset, amount in worth.items()}
         drifts = {asset: weight - targets[asset] for asset, weight in weights.items()}

@@ -15,7 +15,7 @@ from schemas.market import Ticker
 from schemas.orders import CancelOrder, FlowClassified, FlowObserved
 from schemas.rebalance import PortfolioHalted, PortfolioQuarantined, PortfolioResumed, Reason
 from streams.domain.errors import InvariantError
-from streams.domain.portfolio import evolve, snapshot
+from streams.domain.portfolio import evolve, reasons, snapshot
 from streams.domain.portfolio.shard import step
 from streams.domain.portfolio.state import Shard, World
 from tests.unit.portfolio.story import (
@@ -26,6 +26,7 @@ from tests.unit.portfolio.story import (
     Story,
     at_rest,
     created,
+    key,
     limits,
     on_target,
     only,
@@ -437,4 +438,37 @@ def test_a_fill_of_more_digits_than_the_wire_has_leaves_a_checkpoint_that_can_be
 
     story.filled(order, price=Decimal("51500.01"), fee_asset="BTC", fee_amount=Decimal("0.000012345678912345"))
 
+    assert snapshot.load(snapshot.dump(story.shard)).portfolios == story.shard.portfolios
+
+
+@pytest.mark.parametrize("price", ["99999999999999999999", "1000000000000000000"])
+def test_an_absurd_price_closes_its_portfolios_gate_and_leaves_a_checkpoint_that_can_be_read(price: str):
+    """What a message can say of a price, a checkpoint may not be able to say of what is held at it."""
+    story = at_rest()
+    absurd = Decimal(price)
+
+    story.now_ms += 1_000
+    said = story.give(story.batch({key("BTC/USDT"): (absurd - 1, absurd)}))
+
+    assert not [message for message in said if isinstance(message, PortfolioQuarantined)]
+    assert not orders(said)
+    assert reason_now(story) is Reason.NO_VALUE
+    assert snapshot.load(snapshot.dump(story.shard)).portfolios == story.shard.portfolios
+
+
+def test_a_loss_beyond_all_bounds_leaves_a_checkpoint_that_can_be_read():
+    """Held in cash, while a target's price is said to have become a million million times what it was."""
+    story = Story()
+    for event in (created(), targets(), policy(), limits(loss_day_max=Decimal("0.5"))):
+        story.control(event)
+    for symbol in PRICES:
+        story.rules(symbol)
+    story.opened("alpha-main", "alpha", {"USDT": Decimal(10**13)})
+    story.mark({"BTC/USDT": Decimal("0.001"), "ETH/USDT": Decimal(2_500)})
+
+    said = story.mark({"BTC/USDT": Decimal(10**9)}, after_ms=20_000)
+    story.control(targets(BTC="0.4", ETH="0.3"))
+
+    assert only(PortfolioHalted, said).cause == reasons.LOSS_DAY
+    assert story.portfolio().shortfalls
     assert snapshot.load(snapshot.dump(story.shard)).portfolios == story.shard.portfolios
