@@ -178,9 +178,9 @@ class Tenure:
         authority = self._state.authority if self._state is not None else None
         portfolio = authority.portfolio if authority is not None else None
         stop = self._near.halt_file.stop(account.account, account.venue, portfolio)
-        halted, frozen = (stop.why if stop is not None and stop.kind is kind else None for kind in StopKind)
+        by_file = {} if stop is None else {stop.kind: stop.why}
         prices = self._near.prices.of(account.venue)
-        return Now(clock.wall_ms(), clock.boot_ms(), halted, prices, frozen)
+        return Now(clock.wall_ms(), clock.boot_ms(), by_file.get(StopKind.HALT), prices, by_file.get(StopKind.FREEZE))
 
     def _step(self, event: Input) -> None:
         assert self._state is not None
