@@ -1,6 +1,7 @@
 """`trimtab verify`: proof from raw topics, database rows and the venue's own journal, by code that shares nothing with ours."""
 
 import asyncio
+import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,9 +56,37 @@ def verify(journal: str | None, trusted: Path | None, as_json: bool) -> None:
     try:
         report = asyncio.run(check_all(sources))
     except (OSError, psycopg.Error, KafkaError, TimeoutError) as error:
-        raise UnreachableError(f"verify: something could not be read: {type(error).__name__}: {error}") from None
+        raise unreadable(journal, error) from None
     click.echo(report.json() if as_json else report.text())
     raise SystemExit(report.exit_code)
+
+
+def unreadable(journal: str, error: Exception) -> UnreachableError:
+    """What could not be read, and why, in one sentence."""
+    match error:
+        case urllib.error.HTTPError():
+            words = f"the venue's journal {journal} cannot be read: it answers {error.code} {error.reason}"
+        case urllib.error.URLError():
+            words = f"the venue's journal {journal} cannot be read: {_reason(error.reason)}"
+        case psycopg.Error():
+            words = f"the database cannot be read: {_reason(error)}"
+        case KafkaError():
+            words = f"Kafka cannot be read: {_reason(error)}"
+        case TimeoutError():
+            words = "something gave no answer in time"
+        case OSError(errno=None) if str(error):
+            words = _reason(error)  # our own, a whole sentence
+        case OSError():
+            words = f"{error.filename or 'something'} cannot be read: {_reason(error)}"
+        case _:
+            words = f"something cannot be read: {_reason(error)}"
+    return UnreachableError(f"verify: {words}")
+
+
+def _reason(error: object) -> str:
+    """The first line of what an error says of itself, in the system's words where these are its own."""
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (words.splitlines() or [type(error).__name__])[0]
 
 
 def _trusted(path: Path | None) -> Mapping[str, Key] | None:

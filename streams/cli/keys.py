@@ -14,6 +14,7 @@ from streams.domain.errors import RefusedError
 from streams.gateways.keys import TrustedFile, TrustedKey, key_id_of, make_pair, private_key_in
 from streams.settings import KeySettings
 
+MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 OVERLAP_S_MIN = 15
 PURPOSES = click.Choice([purpose.value for purpose in KeyPurpose])
@@ -94,7 +95,7 @@ def show(as_json: bool) -> None:
             purpose=key.purpose.value,
             valid_from=_moment(key.valid_from_ms),
             valid_until=_moment(key.valid_until_ms),
-            state=_state(key, _now_ms()),
+            state=state_of(key, _now_ms()),
             signs_here=key_id in here,
         )
         for key_id, key in trusted
@@ -104,6 +105,20 @@ def show(as_json: bool) -> None:
     columns = ("key", "for", "valid from", "until (UTC)", "state", "private key")
     lines = [(*astuple(row)[:-1], "here" if row.signs_here else "") for row in rows]
     return output.console().print(output.table(f"Trusted keys in {chosen.trusted_file}", columns, lines))
+
+
+def state_of(key: TrustedKey, now_ms: int) -> str:
+    """Whether a key is valid, and for how long yet: in days, and in hours and minutes near its end."""
+    if now_ms < key.valid_from_ms:
+        return "not yet valid"
+    if now_ms >= key.valid_until_ms:
+        return "ended"
+    left_ms = key.valid_until_ms - now_ms
+    if left_ms >= 2 * DAY_MS:
+        return f"valid, {left_ms // DAY_MS} days left"
+    hours, minutes = divmod(left_ms // MINUTE_MS, 60)
+    left = " ".join(words for words in (f"{hours} h" if hours else "", f"{minutes} min" if hours or minutes else "") if words)
+    return f"valid, {left or 'less than a minute'} left"
 
 
 def _files(chosen: KeySettings, purpose: KeyPurpose, other: Path | None = None) -> tuple[Path, Path]:
@@ -124,14 +139,6 @@ def _say(key: TrustedKey, private: Path, trusted: Path) -> None:
     click.echo(f"key {key.key_id} signs {key.purpose} from now until {_moment(key.valid_until_ms)} UTC")
     click.echo(f"  private: {private} (for its signer alone; it is never shown)")
     click.echo(f"  public:  {trusted} (for everybody who verifies)")
-
-
-def _state(key: TrustedKey, now_ms: int) -> str:
-    if now_ms < key.valid_from_ms:
-        return "not yet valid"
-    if now_ms >= key.valid_until_ms:
-        return "ended"
-    return f"valid, {(key.valid_until_ms - now_ms) // DAY_MS} days left"
 
 
 def _moment(at_ms: int) -> str:

@@ -49,7 +49,8 @@ async def test_how_many_stood_and_after_which_time_all_were_off_the_book():
 async def test_what_still_stands_is_counted_with_what_to_do(scope: str):
     stood = "2 orders" if scope in ("all", "venue:sim") else "1 order"
     assert await told([FIRST, SECOND], [FIRST], scope=scope, grows=False) == (
-        f"{stood} stood on the book; 1 still there after 0.2 s, 0 of them of unknown fate: `trimtab orders` shows them; if they stay, does the executor run? Without it: "
+        f"{stood} stood on the book; 1 still there after 0.2 s, 0 of them of unknown fate: `trimtab orders` shows "
+        "them; if they stay, does the executor run? Without it: "
         f"`trimtab halt {scope} --offline`, then `trimtab cancel --all --offline --scope {scope}`"
     )
 
