@@ -86,6 +86,7 @@ class Tenure:
         self._fence = Fence(claimed.epoch, near.config.owner)
         self._traces: dict[str, str] = {}
         self._requests = 0
+        self._repeats_told = 0
         self._strangers = Few()
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch = VenueWatch(near, account, venue, inbox)
@@ -259,6 +260,7 @@ class Tenure:
     async def _checkpoint(self) -> None:
         """Write the books as they are now, and point the lease row there. One too large to be read again is not written."""
         assert self._state is not None
+        self._tell_repeats(self._state.repeats)
         config, next_offset = self._near.config, self._near.events.next_offset(self._account.account)
         try:
             message = checkpoint(self._state.books, config.owner, self._near.clock.wall_ms(), next_offset)
@@ -275,6 +277,12 @@ class Tenure:
             )
         except LeaseUnreachableError as error:
             log.debug("account %s: the lease row keeps its older checkpoint: %s", self._account.account, error)
+
+    def _tell_repeats(self, repeats: int) -> None:
+        """Repeated commands are dropped without an event; a line at each checkpoint behind more of them counts them."""
+        if repeats > self._repeats_told:
+            self._repeats_told = repeats
+            log.info("account %s: %d repeated commands were dropped under this epoch", self._account.account, repeats)
 
     async def _wind_up(self) -> None:
         """No more commands; answers to requests that are out are worth a short wait, then a checkpoint closes the tenure."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections import Counter
@@ -13,15 +14,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.codec import encode
-from schemas.control import KeyPurpose
+from schemas.control import ControlEvent, KeyPurpose, StopKind, TradingResumed, TradingStopped
 from schemas.envelope import SIGNATURE_KEY_ID, Envelope
 from schemas.orders import CommandEvent, CommandsDistrusted
 from streams.gateways.keys import TrustedFile, key_id_of, make_pair, private_key_in
 from streams.gateways.signing import Ed25519Signer
 from streams.ports import Output
 from streams.settings import FILE_VARIABLE
-from streams.topics import ORDERS_COMMANDS, partition_of
-from tests.stack.executor.installation import CLOCK, ENVIRONMENT, HOUR_MS, Installation, opened, until
+from streams.topics import OPERATOR_CONTROL, ORDERS_COMMANDS, dead_letter, partition_of
+from tests.stack.executor.installation import CLOCK, ENVIRONMENT, HOUR_MS, Installation, ended, opened, until
 
 OVERLAP_S = 15
 EVERY_S = 0.1
@@ -29,15 +30,15 @@ EVERY_S = 0.1
 pytestmark = pytest.mark.timeout(180)
 
 
-async def rotate(installation: Installation) -> None:
-    """`trimtab keys rotate commands`, as an operator does it."""
+async def rotate(installation: Installation, purpose: KeyPurpose) -> None:
+    """`trimtab keys rotate PURPOSE`, as an operator does it."""
     settings = installation.state_dir / "trimtab.toml"
-    private = installation.state_dir / f"{KeyPurpose.COMMANDS}.pem"
+    private = installation.state_dir / f"{purpose}.pem"
     settings.write_text(
-        f'environment = "{ENVIRONMENT}"\n[keys]\ntrusted_file = "{installation.trusted}"\ncommands_key_file = "{private}"\n'
+        f'environment = "{ENVIRONMENT}"\n[keys]\ntrusted_file = "{installation.trusted}"\n{purpose}_key_file = "{private}"\n'
     )
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "streams", "keys", "rotate", "commands", "--overlap", str(OVERLAP_S)),
+        *(sys.executable, "-m", "streams", "keys", "rotate", purpose.value, "--overlap", str(OVERLAP_S)),
         env={**os.environ, FILE_VARIABLE: str(settings)},
         cwd=Path(__file__).parents[3],
         stdout=asyncio.subprocess.PIPE,
@@ -54,9 +55,12 @@ async def signed_by(installation: Installation, account: str) -> list[str]:
     return list(dict.fromkeys((record.header(SIGNATURE_KEY_ID) or b"").decode() for record in records))
 
 
-async def test_2_3_given_records_that_nobody_trusted_signed_then_they_are_told_and_not_done(installation: Installation) -> None:
+async def test_2_3_given_records_that_nobody_trusted_signed_then_they_are_told_and_not_done(
+    installation: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
     """Unsigned, altered, for another environment or account, by a stranger, by an ended key, by a key for something else; and
     a command that comes again as it was."""
+    caplog.set_level(logging.INFO, "trimtab.executor")
     good = installation.signers[KeyPurpose.COMMANDS]
     ended_key, stranger = installation.state_dir / "ended.pem", Ed25519PrivateKey.generate()
     make_pair(KeyPurpose.COMMANDS, ended_key, installation.trusted, CLOCK.wall_ms() - 2 * HOUR_MS, HOUR_MS, 4 * HOUR_MS)
@@ -98,6 +102,8 @@ async def test_2_3_given_records_that_nobody_trusted_signed_then_they_are_told_a
         assert await until(told) == {"unsigned": 1, "bad_signature": 3, "unknown_key": 1, "key_expired": 1, "wrong_purpose": 1}
     assert {event.command_id for event in await installation.events(kind=CommandEvent)} == {command, following}
     assert len(installation.accepted()) == 2
+    said = [record.getMessage() for record in caplog.records if "repeated" in record.getMessage()]
+    assert said == ["account alice: 1 repeated commands were dropped under this epoch"]
 
 
 async def test_2_3_given_two_rotations_under_load_then_every_command_is_done_once(installation: Installation) -> None:
@@ -129,7 +135,7 @@ async def test_2_3_given_two_rotations_under_load_then_every_command_is_done_onc
             group.create_task(load())
             await under_key(1)
             for count in (2, 3):
-                await rotate(installation)
+                await rotate(installation, KeyPurpose.COMMANDS)
                 await under_key(count)
             stopping.set()
         await until(lambda: _all_done(installation, commands))
@@ -153,6 +159,69 @@ async def test_2_3_given_two_rotations_under_load_then_every_command_is_done_onc
         assert told.causes == {"key_expired": 1}
         assert not await installation.story(late.command_id)
         assert len(installation.accepted()) == len(commands) + 1
+
+
+async def test_2_3_given_the_control_key_is_rotated_then_only_the_former_one_loses_its_word(installation: Installation) -> None:
+    """While an executor runs: a halt and a resume signed by the new key are obeyed; a halt by the former one is, until the
+    overlap is over, and then it is set aside."""
+    private = installation.state_dir / f"{KeyPurpose.CONTROL}.pem"
+    former = private.with_name("former.pem")
+    former.write_bytes(private.read_bytes())
+    by_former = Ed25519Signer(ENVIRONMENT, KeyPurpose.CONTROL, private_key_in(former))
+    by_new = installation.signers[KeyPurpose.CONTROL]
+    first = key_id_of(by_former.key)
+
+    async def say(event: ControlEvent, signer: Ed25519Signer) -> str:
+        """Who signed it."""
+        installation.signers[KeyPurpose.CONTROL] = signer
+        await installation.control(event)
+        (*_, record) = await installation.records(OPERATOR_CONTROL, 0)
+        return (record.header(SIGNATURE_KEY_ID) or b"").decode()
+
+    def halt(number: int) -> TradingStopped:
+        about = {"scope": "account:alice", "at_ms": CLOCK.wall_ms(), "who": "tester", "halt_id": f"{number:032x}"}
+        return TradingStopped.model_validate(about | {"kind": StopKind.HALT})
+
+    def resume(number: int) -> TradingResumed:
+        about = {"scope": "account:alice", "at_ms": CLOCK.wall_ms(), "who": "tester", "halt_ids": [f"{number:032x}"]}
+        return TradingResumed.model_validate(about)
+
+    async def tried() -> str:
+        """How a new command ends."""
+        command = await installation.command(installation.place())
+        return (await ended(installation, command, "not-admitted", "expired-unsent", "closed"))[-1]
+
+    async def is_halted() -> bool:
+        return await tried() != "closed"
+
+    async def trades() -> bool:
+        return await tried() == "closed"
+
+    async def refused(count: int) -> list[str]:
+        """Why control events were set aside, once there are so many."""
+        letters = await installation.records(dead_letter(OPERATOR_CONTROL, "executor"), 0)
+        whys = [(letter.header("trimtab-error") or b"").decode() for letter in letters]
+        return whys if len(whys) == count else []
+
+    async with installation.executor():
+        await opened(installation)
+        await rotate(installation, KeyPurpose.CONTROL)
+        for number, signer, signs_first in ((1, by_new, False), (2, by_former, True)):
+            assert (await say(halt(number), signer) == first) is signs_first
+            await until(is_halted)
+            await say(resume(number), by_new)
+            await until(trades)
+        trusted = TrustedFile(installation.trusted).keys()
+        await until(lambda: _true(not trusted[first].valid(CLOCK.wall_ms())))
+        assert await say(halt(3), by_former) == first
+        letters = await until(lambda: refused(1))
+        assert await trades()
+        await say(halt(4), by_new)
+        await until(is_halted)
+        assert await say(resume(4), by_former) == first
+        letters = await until(lambda: refused(2))
+        assert await is_halted()
+    assert all(first in why and "was valid until" in why for why in letters), letters
 
 
 async def _true(holds: bool) -> bool:
