@@ -14,7 +14,7 @@ from bench.report import Line, conditions, document, load
 from streams.domain.errors import TrimtabError
 from streams.local.server import LocalStackError
 
-NAMES = ("fold", "wire", "orders", "throughput", "halt", "journal", "start", "recovery", "takeover", "verify")
+NAMES = ("fold", "wire", "orders", "budget", "throughput", "halt", "journal", "start", "recovery", "takeover", "verify")
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ LINES = {
     "fold": ["fold: market batches a CPU second, no decision", "fold: market batches a CPU second, with exact decisions"],
     "wire": ["decision to request on the wire"],
     "orders": ["orders a second, the order path alone"],
+    "budget": ["the request budget, while there is more demand than it allows"],
     "throughput": ["orders a second, the whole flow, everything durable, budget lifted", "memory of each role"],
     "halt": ["halt to the last order"],
     "journal": ["the journal at 80 portfolios over 8 shards"],
