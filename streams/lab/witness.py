@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 from schemas.ledger import EntryKind, Flag, LedgerEntry, OrderState
 from schemas.orders import (
     AccountHalted,
-    CancelIntended,
     CommandEvent,
     CommandExpiredUnsent,
     CommandNotAdmitted,
-    ExecutionEvent,
     OrderAbsent,
     OrderClosed,
     OrderFound,
@@ -177,10 +175,9 @@ class Witness:
         if self._world.engine.now_ms < tenure.paused_until_ms:
             raise Violation("I9", "an order is intended although the venue asked for a pause")
 
-    def kept(self, event: ExecutionEvent) -> None:
-        """An event is on the machine's disk under the HALT file; a cancel intended by it need not wait for the log."""
-        if isinstance(event, CancelIntended):
-            self._kept.add((event.command_id, event.attempt, event.epoch))
+    def kept(self, effect: SendCancel, epoch: int) -> None:
+        """A cancel leaves under the HALT file: its machine has kept it, and it need not wait for the log."""
+        self._kept.add((effect.command_id, effect.attempt, epoch))
 
     def permitted(self, tenure: "Tenure", effect: SendOrder | SendCancel) -> None:
         """The last look let a request pass: was that right?"""

@@ -1,6 +1,7 @@
 """Events kept on this machine because the log may be away: cancels under the HALT file do not wait for it.
 
-One file of JSON lines for each tenure, in the state directory, on disk before the cancel leaves; it goes when the log has
+All that a cancel of our own says is kept, so that what it says under the HALT file never follows on nothing. One file of JSON
+lines for each tenure, in the state directory, under the HALT file on disk before the cancel leaves; it goes when the log has
 acknowledged all of it. What a dead process left is published by the next owner on this machine, unless the log holds it
 already or another owner came between.
 """
@@ -39,15 +40,16 @@ class Spool:
         self._directory = state_dir / SPOOL_DIR
         self._waiting: dict[Path, set[str]] = {}
 
-    def keep(self, kept: Kept) -> None:
-        """Put the event on disk; it is there when this returns."""
+    def keep(self, kept: Kept, *, sync: bool = True) -> None:
+        """Write the event down. With `sync` it is on disk when this returns, with all that its tenure had kept before."""
         path = self._path(kept.account, kept.epoch)
         self._waiting.setdefault(path, set()).add(kept.ce_id)
         self._directory.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             os.write(file, _line(kept))
-            os.fsync(file)
+            if sync:
+                os.fsync(file)
         finally:
             os.close(file)
 

@@ -195,7 +195,7 @@ class Tenure:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Publish():
-                self._publish(effect.event, keep=effect.keep)
+                self._publish(effect.event, keep=effect.keep, sync=effect.sync)
             case SendOrder():
                 self._near.points.reach(Point.BEFORE_REQUEST)
                 self._requests += 1
@@ -215,16 +215,14 @@ class Tenure:
 
     # Events
 
-    def _publish(self, event: ExecutionEvent, *, keep: bool = False) -> "asyncio.Future[int]":
+    def _publish(self, event: ExecutionEvent, *, keep: bool = False, sync: bool = False) -> "asyncio.Future[int]":
         command_id = getattr(event, "command_id", "")
         intends = isinstance(event, OrderIntended | CancelIntended)
         ce_id, output = event_output(event, self._traces.get(command_id, ""))
         if intends:
             self._near.points.reach(Point.BEFORE_INTENT)
         if keep:
-            name = self._account.account
-            from_offset = self._near.events.next_offset(name)
-            self._near.spool.keep(Kept(ce_id, name, event.epoch, from_offset, output))
+            self._keep(Kept(ce_id, event.account, event.epoch, self._near.events.next_offset(event.account), output), sync)
         ack = asyncio.ensure_future(self._near.log.append_nowait(output))
         ack.add_done_callback(self._acknowledged)
         if keep:
@@ -248,6 +246,15 @@ class Tenure:
                 acknowledged(ack.exception())
             except LostError as lost:
                 self._fail(lost)
+
+    def _keep(self, kept: Kept, sync: bool) -> None:
+        """Keep an event on this machine. Where nothing hangs on its disk, a disk that is full stops nothing."""
+        try:
+            self._near.spool.keep(kept, sync=sync)
+        except OSError as error:
+            if sync:
+                raise
+            log.warning("account %s: an event could not be kept on this machine: %s", kept.account, error)
 
     def _unkeep(self, ack: "asyncio.Future[int]", epoch: int, ce_id: str) -> None:
         if not ack.cancelled() and ack.exception() is None:

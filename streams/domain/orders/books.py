@@ -39,7 +39,7 @@ from schemas.orders import (
 from streams.domain.errors import InvariantError
 from streams.domain.frozen import changed
 from streams.domain.numbers import MONEY
-from streams.domain.orders.lifecycle import TERMINAL, advance, happened
+from streams.domain.orders.lifecycle import LEGAL, TERMINAL, advance, happened
 from streams.domain.orders.limits import Turnover, booked
 
 ENDED_MAX = 1000
@@ -287,7 +287,7 @@ def _progressed(books: Books, event: CommandEvent) -> Books:
     order = books.orders.get(event.command_id)
     if order is None:
         raise InvariantError(f"account {books.account}: {event.TYPE} for command {event.command_id}, which is not open")
-    if order.own_cause and isinstance(event, CancelIntended) and _is_repeat(order.intent, event):
+    if order.own_cause and _is_repeat(order, event):
         return books  # published again from what its machine had kept
     after = _order_after(order, event)
     if isinstance(event, OrderIntended | CancelIntended):
@@ -324,8 +324,13 @@ def _order_after(order: Order, event: CommandEvent) -> Order:
             return changed(order, state=state)
 
 
-def _is_repeat(intent: Intent | None, event: CancelIntended) -> bool:
-    return intent is not None and (intent.attempt, intent.timestamp_ms) == (event.attempt, event.timestamp_ms)
+def _is_repeat(order: Order, event: CommandEvent) -> bool:
+    """Whether a cancel of our own went past this event already."""
+    intent = order.intent
+    if intent is not None and isinstance(event, CancelIntended):
+        return event.attempt < intent.attempt or (event.attempt, event.timestamp_ms) == (intent.attempt, intent.timestamp_ms)
+    behind = intent is not None and isinstance(event, AttemptEvent) and event.attempt < intent.attempt
+    return behind or (order.state, happened(event)) not in LEGAL
 
 
 def _next_attempt(order: Order, event: AttemptEvent) -> None:

@@ -42,6 +42,16 @@ def advance(turn: Turn, cancel: Order) -> None:
     return _intend(turn, turn.books.orders[cancel.command_id], target, attempt)
 
 
+def let_go(turn: Turn) -> None:
+    """Under the HALT file the log may be away: our own cancels, which are kept on this machine, do not wait for it any more."""
+    if turn.now.halt_file is None:
+        return
+    for cancel in [order for order in turn.books.orders.values() if order.own_cause]:
+        care = turn.care(cancel.command_id)
+        if cancel.state is OrderState.INTENDED and care.busy and not care.cleared:
+            release(turn, cancel)
+
+
 def _must_wait(turn: Turn) -> bool:
     return (gate.paused(turn.state, turn.now) or gate.unproven_for_cancels(turn.state, turn.now)) is not None
 

@@ -118,6 +118,7 @@ def _advance(turn: Turn) -> None:
     distrust.tell(turn)
     cancels.end_with_targets(turn)
     stops.enforce(turn)
+    cancels.let_go(turn)
     due = [order for order in turn.books.orders.values() if turn.is_due(order.command_id)]
     for waited in sorted(due, key=lambda order: (attempts.rank(order), order.commands_offset)):
         order = turn.books.orders.get(waited.command_id)

@@ -214,11 +214,13 @@ class CancelRequest:
 class Publish:
     """Append to `orders.events`, in order. An INTENT must be read back before its request may leave.
 
-    With `keep` it is on this machine's disk before anything that follows it is done.
+    With `keep` it is kept on this machine until the log has it, so that what follows it there is never without it; with `sync`
+    it is on disk, and all that was kept before, before anything that follows it is done.
     """
 
     event: ExecutionEvent
     keep: bool = False
+    sync: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,12 +35,13 @@ class Turn:
         self.state = changed(self.state, **changes)
 
     def say(self, event: ExecutionEvent) -> None:
-        """State a fact: the books advance by it and it is published. Of a cancel of our own under the HALT file it is kept on
-        this machine as well: the log may be away, and the cancel does not wait for it. Only its end is not: that stands on the
-        end of its order, which the log alone may know."""
+        """State a fact: the books advance by it and it is published. Of a cancel of our own it is kept on this machine as well,
+        under the HALT file on disk: the log may be away, and the cancel does not wait for it. Only its end is not kept, which
+        stands on the end of its order: that the log alone may know."""
         own = self._is_own(event)
         self.change(books=evolve(self.books, event))
-        self.effects.append(Publish(event, keep=(own or self._is_own(event)) and self.now.halt_file is not None))
+        keep = own or self._is_own(event)
+        self.effects.append(Publish(event, keep=keep, sync=keep and self.now.halt_file is not None))
 
     def _is_own(self, event: ExecutionEvent) -> bool:
         if not isinstance(event, CommandEvent) or isinstance(event, CancelEnded):

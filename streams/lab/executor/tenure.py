@@ -179,7 +179,10 @@ class Tenure:
         match effect:
             case Publish():
                 self._publish(effect.event, effect.keep)
+                self.world.seen["kept on this machine under the HALT file"] += effect.sync
             case SendOrder() | SendCancel():
+                if isinstance(effect, SendCancel) and self.process.machine.halt_file is not None:
+                    self.world.witness.kept(effect, self.claimed.epoch)
                 self.process.reach(Point.BEFORE_REQUEST)
                 self.seat.spawn(self._send(effect))
             case LookUp():
@@ -201,10 +204,8 @@ class Tenure:
                 self.world.witness.intended(self, event)
         written = Written(event, ce_id)
         if keep:
-            self.world.seen["kept on this machine under the HALT file"] += 1
             _, written.output = event_output(event)
             process.keep(Kept(ce_id, event.account, event.epoch, self._events_next, written.output))
-            self.world.witness.kept(event)
         self.seat.producer.append(written, lambda _, error: self._acked(event, ce_id, keep, error))
         if intends:
             process.reach(Point.INTENT_APPENDED)

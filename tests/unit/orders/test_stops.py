@@ -14,11 +14,12 @@ from schemas.orders import (
     CommandNotAdmitted,
     OrderAccepted,
     OrderClosed,
+    OrderUnknown,
 )
 from streams.domain.orders.authority import Authority, fold, for_account
 from streams.domain.orders.books import Books, evolve
 from streams.domain.orders.checkpoint import checkpoint, restore, without_commands
-from streams.domain.orders.outcome import Standing, VenueReply
+from streams.domain.orders.outcome import Failure, Standing, VenueReply
 from streams.domain.orders.stimuli import Looked, LookUp, Publish, ReadAccount, SendCancel, SendOrder
 from tests.unit.orders.desk import WALL_MS, Desk, cancel, desk, place, view
 
@@ -224,6 +225,74 @@ def test_3_3_given_a_death_under_the_halt_file_then_the_log_holds_no_end_of_a_ca
     after.wait(100)
     assert target in after.state.books.orders
     assert not own(after), "one cancel for one order, also for its next owner"
+
+
+def test_3_3_given_a_death_under_the_halt_file_then_what_was_kept_goes_on_where_the_log_ends() -> None:
+    """Found by the simulation: a cancel's reply was lost while the log was away, then the HALT file came and its next attempt
+    was kept. The log held two attempts with nothing between them, and nobody could read it any more."""
+    table, _, _ = standing()
+    table.allow(stop=StopKind.HALT)
+    (decided,) = own(table)
+    table.read_back(decided.command_id)
+    durable = table.state.books
+    said = [*table.reply(decided.command_id, VenueReply(failure=Failure.NO_REPLY))]
+    table.halt_file = "pulled"
+    for _ in range(5):
+        table.refresh()
+        said += table.wait(1000)
+    assert [event.attempt for event in table.said(CancelIntended)] == [1, 2]
+    assert table.said(OrderUnknown)
+    for effect in said:
+        durable = evolve(durable, effect.event) if isinstance(effect, Publish) and effect.keep else durable
+    intent = durable.orders[decided.command_id].intent
+    assert intent is not None
+    assert intent.attempt == 2
+
+
+def test_3_3_given_kept_events_that_land_twice_and_late_then_a_cancel_stays_what_it_is() -> None:
+    """A dead process's bytes may still land behind what the next one published from its disk."""
+    table, _, _ = standing()
+    before = table.state.books
+    table.halt_file = "pulled"
+    table.wait(100)
+    (decided,) = own(table)
+    for attempt in (1, 2, 3):
+        table.reply(decided.command_id, VenueReply(failure=Failure.NOT_CONNECTED), attempt)
+        table.wait(1000)
+        table.refresh()
+    events = [event for event in table.events if getattr(event, "command_id", "") == decided.command_id]
+    assert len(events) > 6
+    for event in events:
+        before = evolve(before, event)
+    for event in events:
+        assert evolve(before, event) == before, event.TYPE
+
+
+def test_3_3_given_a_cancel_that_waits_for_the_log_when_the_halt_file_comes_then_it_leaves_at_once() -> None:
+    """Found once: its intent stayed unread with the log away, and the order stood for as long."""
+    table, target, client = standing()
+    table.allow(stop=StopKind.HALT)
+    (decided,) = own(table)
+    table.wait(100)
+    assert not table.asked(SendCancel)
+    table.halt_file = "pulled"
+    table.wait(100)
+    assert [(sent.command_id, sent.request.client_order_id) for sent in table.asked(SendCancel)] == [
+        (decided.command_id, client)
+    ]
+    assert table.read_back(decided.command_id) == ()
+    assert target in table.state.books.orders
+
+
+def test_3_3_given_an_old_intent_when_the_halt_file_comes_then_the_next_one_leaves() -> None:
+    table, _, _ = standing()
+    table.allow(stop=StopKind.HALT)
+    table.wait(2000)
+    table.halt_file = "pulled"
+    table.wait(100)
+    table.wait(200)
+    (sent,) = table.asked(SendCancel)
+    assert sent.attempt == 2
 
 
 def test_3_3_the_folds_own_cancel_beside_ours_ends_with_the_same_target() -> None:
