@@ -20,7 +20,7 @@ WORDS: dict[Reason, str] = {
     Reason.NO_PRICE: "a symbol has no price yet",
     Reason.STALE: "a price is older than the policy allows",
     Reason.CROSSED: "a venue's bid is not below its ask",
-    Reason.NO_VALUE: "net asset value is not above zero",
+    Reason.NO_VALUE: "net asset value is not above zero, or beyond all sense: look at prices and holdings",
     Reason.VENUE_CLOSED: "no venue of the portfolio takes orders",
     Reason.UNKNOWN_ORDER: "an order's outcome is not known",
     Reason.UNANSWERED: "a command has no answer in the books; if none comes, halt the portfolio and resume it, which voids it",
