@@ -45,9 +45,9 @@ ROWS = (
     Row(
         "Late acceptance",
         "took the order, and for a while denied knowing it",
-        'an early "not found" proves nothing; the order is found and adopted. The bound is window + margin after the request: a '
-        "venue that shows it only later, which its own rules forbid, makes an order absent that exists; its fill finds it, the "
-        "account halts, and `trimtab verify` names it",
+        'an early "not found" proves nothing; the order is found and adopted. The bound is window + margin after the request: '
+        "a venue that shows it only later, which its own rules forbid, makes an order absent that exists; its fill finds it, "
+        "the account halts, and `trimtab verify` names it",
         "test_4_3_an_order_that_appears_after_an_honest_not_found_is_adopted",
         (Fault.LATE_ORDER,),
     ),
