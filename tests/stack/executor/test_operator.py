@@ -111,11 +111,16 @@ async def test_3_3_with_everything_down_a_halt_lists_what_stands_and_an_operator
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("how", "frozen", "halted", "cause"),
+    [((), "frozen", "halted", "halted"), (("--offline",), "freeze_file", "halt_file", "halt_file: operator")],
+    ids=["control", "file"],
+)
 async def test_3_3_a_freeze_leaves_what_rests_on_the_book_and_a_halt_takes_it_off_and_neither_lets_anything_new_out(
-    installation: Installation,
+    installation: Installation, how: tuple[str, ...], frozen: str, halted: str, cause: str
 ) -> None:
-    """By `trimtab` itself, through the control topic, to a running executor."""
-    near = reachable(installation)
+    """By `trimtab` itself, through the control topic or by the HALT file, to a running executor."""
+    near = {} if how else reachable(installation)
     async with installation.executor():
         await opened(installation)
         resting = [
@@ -124,21 +129,21 @@ async def test_3_3_a_freeze_leaves_what_rests_on_the_book_and_a_halt_takes_it_of
         for command in resting:
             await ended(installation, command, "accepted")
 
-        code, said = await trimtab(installation, "freeze", "all", settings=near)
+        code, said = await trimtab(installation, "freeze", "all", *how, settings=near)
         assert code == 0, said
-        assert await refusal(installation) == "frozen"
+        assert await refusal(installation) == frozen
         await asyncio.sleep(1)  # five times as long as the executor takes to read control
         assert (len(installation.canceled()), len(installation.accepted())) == (0, 2)
         assert [await installation.story(command) for command in resting] == [STANDING, STANDING]
 
-        code, said = await trimtab(installation, "halt", "account:alice", settings=near)
+        code, said = await trimtab(installation, "halt", "account:alice", *how, settings=near)
         assert code == 0, said
         for command in resting:
             assert (await ended(installation, command, "closed"))[-1] == "closed"
-        assert await refusal(installation) == "halted"
+        assert await refusal(installation) == halted
     assert (len(installation.canceled()), len(installation.accepted())) == (2, 2)
     decided = [event for event in await installation.events(kind=CommandAdmitted) if event.own_cause]
-    assert [(event.target_command_id, event.own_cause) for event in decided] == [(command, "halted") for command in resting]
+    assert [(event.target_command_id, event.own_cause) for event in decided] == [(command, cause) for command in resting]
 
 
 async def refusal(installation: Installation) -> str:
