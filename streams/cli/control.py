@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import contextlib
 import getpass
 import os
 import re
@@ -41,7 +40,7 @@ from streams.topics import OPERATOR_CONTROL
 PATIENCE_S = 10.0
 """An operator's: with the broker away a command says so after this long."""
 READING_S_MAX = 30.0
-CLOSING_S_MAX = 2.0
+HASTE_S = 0.5
 SCOPE = r"^(all|(portfolio|account|venue):[a-z0-9][a-z0-9_-]{0,63})$"
 
 
@@ -181,9 +180,7 @@ class ControlReading:
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Leave in order; with the broker away what is not acknowledged by now is not waited for again."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if kind is None else CLOSING_S_MAX):
-                await self._log.close()
+        await (self._log.close() if kind is None else self._log.close(flush_s=HASTE_S, stop_s=HASTE_S))
 
     async def controls(self) -> control.Controls:
         """What the topic says, by the same rules by which the roles obey it. Raises UnreachableError."""

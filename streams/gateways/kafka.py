@@ -11,7 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -26,6 +26,8 @@ QUEUED_MAX = 200_000
 FETCH_WAIT_MS = 20  # one fetch in flight per broker: a longer wait delays records of every other partition
 TOGETHER_MAX = 10_000  # offsets that ranges which are wanted at the same time may span, to be read in one pass
 REQUEST_TIMEOUT_MS = 90_000  # above the watchdogs: with idempotence only they may give a send up
+FLUSH_S = 3.0
+STOP_S = 5.0
 START_PATIENCE_S = 600.0  # a role's, for a broker that is started beside it
 
 log = logging.getLogger("trimtab.kafka")
@@ -238,10 +240,11 @@ class KafkaLog:
             consumer.pause(place)  # else it asks for news of this partition 50 times a second, for ever
         return found
 
-    async def close(self) -> None:
-        """See the port."""
+    async def close(self, flush_s: float = FLUSH_S, stop_s: float = STOP_S) -> None:
+        """See the port. With the broker away it waits `flush_s` for the queue, again for the producer, and `stop_s` for
+        each of two clients."""
         if self._producer is not None:
-            await self._flush(self._producer)
+            await self._flush(self._producer, flush_s)
         if self._pump is not None:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
@@ -249,15 +252,15 @@ class KafkaLog:
             queued.done.cancel()
         for client in (self._producer, self._consumer):
             if client is not None:
-                await _stop(client)
+                await _stop(client, stop_s)
         self._producer = self._consumer = None
 
-    async def _flush(self, producer: AIOKafkaProducer) -> None:
-        """Wait, at most 3 s, until everything queued is durable: with the broker away it would be for ever."""
+    async def _flush(self, producer: AIOKafkaProducer, within_s: float) -> None:
+        """Wait for a while until everything queued is durable: with the broker away it would be for ever."""
         if self._queue:
-            await asyncio.wait([self._queue[-1].done], timeout=3.0)
+            await asyncio.wait([self._queue[-1].done], timeout=within_s)
         try:
-            async with asyncio.timeout(3.0):
+            async with asyncio.timeout(within_s):
                 await producer.flush()
         except TimeoutError:
             log.warning("%d appends are not acknowledged at the stop", len(self._unacked))
@@ -374,14 +377,14 @@ def _record(raw: ConsumerRecord, topic: str) -> Record:
     return Record(topic, raw.partition, raw.offset, raw.key, raw.value, headers, raw.timestamp)
 
 
-async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer, within_s: float = STOP_S) -> None:
     """Stop a client, bounded: with the broker away its own flush would wait for ever.
 
     A consumer whose fetch waits for a broker that is away lets the cancellation of that fetch escape from its stop, before
     its connections are closed. Nobody cancelled us then, and the role's own ending must go on.
     """
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(within_s):
             try:
                 await client.stop()
             except asyncio.CancelledError:
@@ -390,4 +393,15 @@ async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
                     raise
                 await (client._client if isinstance(client, AIOKafkaConsumer) else client.client).close()
     except (TimeoutError, KafkaError):
-        log.warning("a Kafka client did not stop in 5 s; its connections end with the process")
+        log.warning("a Kafka client did not stop in %g s; its connections are cut", within_s)
+        await _cut(client)
+
+
+async def _cut(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    """End the connections of a client whose own stop was given up; what it still had to say is lost, and was said so."""
+    sender = client._sender.sender_task if isinstance(client, AIOKafkaProducer) and client._sender is not None else None
+    if sender is not None:
+        sender.cancel()
+    with suppress(TimeoutError, KafkaError):
+        async with asyncio.timeout(1.0):
+            await (client._client if isinstance(client, AIOKafkaConsumer) else client.client).close()
