@@ -1,8 +1,8 @@
 """What a plan's items do: operators give commands and stop things, machines and services fail, clocks go wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from schemas.control import (
     AccountLimitsSet,
@@ -15,14 +15,13 @@ from schemas.control import (
     TransferAnnounced,
 )
 from schemas.orders import CancelOrder, OrderType, PlaceOrder, Side, TimeInForce
-from streams.agents.executor.takeover import resource_of
 from streams.domain.ids import command_id, digest_id, signal_id
-from streams.lab.executor.process import SYNCHRONIZED_MS, WALL_MS
-from streams.lab.outside.venue import VENUE
+from streams.lab.history import History
+from streams.lab.outside.leases import Database
+from streams.lab.outside.log import AccountLog
+from streams.lab.outside.venue import VENUE, Venue
 from streams.lab.plan import SYMBOLS, Item
-
-if TYPE_CHECKING:
-    from streams.lab.world import World
+from streams.lab.process import SYNCHRONIZED_MS, Process
 
 INCARNATION = "0" * 32
 
@@ -30,21 +29,32 @@ INCARNATION = "0" * 32
 class Happenings:
     """Does to the world what an item says. `given` names each command that was given, by its id, for each account."""
 
-    def __init__(self, world: "World") -> None:
-        self._world = world
+    def __init__(
+        self,
+        history: History,
+        logs: Mapping[str, AccountLog],
+        database: Database,
+        venue: Venue,
+        processes: Sequence[Process],
+    ) -> None:
+        self._history = history
+        self._logs = logs
+        self._database = database
+        self._venue = venue
+        self._processes = processes
         self.orders_given = 0
-        self.given: dict[str, dict[str, str]] = {account: {} for account in world.plan.accounts}
-        self._places: dict[str, list[PlaceOrder]] = {account: [] for account in world.plan.accounts}
-        for account in world.plan.accounts:
+        self.given: dict[str, dict[str, str]] = {account: {} for account in logs}
+        self._places: dict[str, list[PlaceOrder]] = {account: [] for account in logs}
+        for account in logs:
             self._set_up(account)
 
     def happen(self, item: Item) -> None:
         """Let an item happen."""
-        self._world.tell(f"#{item.number} {item.words()}")
+        self._history.tell(f"#{item.number} {item.words()}")
         getattr(self, "_" + item.kind.replace(" ", "_").replace("'", ""))(item, *item.fields)
 
     def _set_up(self, account: str) -> None:
-        common: dict[str, Any] = {"at_ms": WALL_MS - 1000, "who": "operator"}
+        common: dict[str, Any] = {"at_ms": self._history.wall_ms() - 1000, "who": "operator"}
         self._say(
             PortfolioCreated(
                 scope=f"portfolio:{account}", portfolio=account, incarnation=INCARNATION, shard=0, quote="USDT",
@@ -73,13 +83,12 @@ class Happenings:
         self, item: Item, account: str, symbol: str, side: str, force: str, off: int, thousandths: int, life_ms: int
     ) -> None:
         self.orders_given += 1
-        world = self._world
-        mid, now_ms = world.venue.mid_cents(symbol), world.wall_ms()
+        chance, mid, now_ms = self._history.chance, self._venue.mid_cents(symbol), self._history.wall_ms()
         sign = 1 if side == "buy" else -1
         scale = {"BTC/USDT": 1, "ETH/USDT": 5, "SOL/USDT": 100}[symbol]
         late_ms = (
-            world.chance.between(500, 14_000, "late command", item.number)
-            if world.chance.strikes(4000, "command comes late", item.number)
+            chance.between(500, 14_000, "late command", item.number)
+            if chance.strikes(4000, "command comes late", item.number)
             else 0
         )
         order = PlaceOrder(
@@ -103,7 +112,7 @@ class Happenings:
         places = self._places[account]
         if len(places) < back:
             return
-        target, now_ms = places[-back], self._world.wall_ms()
+        target, now_ms = places[-back], self._history.wall_ms()
         fields = self._command(item, account, target.symbol)
         fields |= {"decided_at_ms": now_ms, "admit_by_ms": now_ms + 10_000, "expires_at_ms": now_ms + 60_000}
         self._give(account, CancelOrder(**fields, target_command_id=target.command_id), f"#{item.number}")
@@ -117,23 +126,23 @@ class Happenings:
 
     def _give(self, account: str, command: PlaceOrder | CancelOrder, name: str) -> None:
         self.given[account][command.command_id] = name
-        self._world.logs[account].give(command)
+        self._logs[account].give(command)
 
     def _repeat(self, item: Item, account: str, back: int) -> None:
-        log = self._world.logs[account]
+        log = self._logs[account]
         if len(log.commands) >= back:
             log.give(log.commands[-back])
 
     def _garbage(self, item: Item, account: str) -> None:
-        self._world.logs[account].give(None)
+        self._logs[account].give(None)
 
     # Operators
 
     def _say(self, event: ControlEvent) -> None:
-        self._world.control.append(event)
+        self._history.control.append(event)
 
     def _spoken(self) -> dict[str, Any]:
-        return {"at_ms": self._world.wall_ms(), "who": "operator"}
+        return {"at_ms": self._history.wall_ms(), "who": "operator"}
 
     def _halt(self, item: Item, scope: str, for_ms: int, kind: StopKind = StopKind.HALT) -> None:
         halt_id = digest_id("stop", str(item.number))
@@ -150,83 +159,72 @@ class Happenings:
 
     def resume_all(self) -> None:
         """Everything that operators stopped goes on."""
-        self.resume(tuple(stop.halt_id for stop in self._world.control if isinstance(stop, TradingStopped)), "all")
+        self.resume(tuple(stop.halt_id for stop in self._history.control if isinstance(stop, TradingStopped)), "all")
 
     def _cancel_all(self, item: Item, scope: str, _: int) -> None:
         self._say(CancelRequested(scope=scope, **self._spoken()))
 
     def _halt_file(self, item: Item, process: int, for_ms: int) -> None:
-        hosts = self._world.processes if item.number % 3 else self._world.processes[process : process + 1]
+        hosts = self._processes if item.number % 3 else self._processes[process : process + 1]
         for host in hosts:
             host.lay_halt_file(for_ms, freeze=item.number % 4 == 0)
 
     def _deposit(self, item: Item, account: str, asset: str, amount: int) -> None:
         moved = Decimal(amount)
         self._say(TransferAnnounced(scope=f"account:{account}", account=account, asset=asset, amount=moved, **self._spoken()))
-        self._world.venue.deposit(account, f"flow/{item.number}", asset, moved)
+        self._venue.deposit(account, f"flow/{item.number}", asset, moved)
 
     # Machines
 
     def _kill(self, item: Item, process: int, for_ms: int) -> None:
-        self._world.processes[process].die(for_ms)
+        self._processes[process].die(for_ms)
 
     def _all_down(self, item: Item, for_ms: int) -> None:
-        for process in self._world.processes:
+        for process in self._processes:
             process.die(for_ms + 2 * process.number)
 
     def _worst_hour(self, item: Item, for_ms: int) -> None:
         """The HALT file is laid while the log is away, and then the executors die: what they canceled is on disk alone."""
         self._log_away(item, 0, for_ms)
-        for process in self._world.processes:
+        for process in self._processes:
             process.lay_halt_file(for_ms)
             self._later(700, process.die, 900)
 
     def _sleep(self, item: Item, process: int, for_ms: int) -> None:
-        self._world.processes[process].sleep(for_ms, "")
+        self._processes[process].sleep(for_ms, "")
 
     def _clocks_stand_still(self, item: Item, process: int, for_ms: int) -> None:
-        self._world.processes[process].sleep(for_ms, "with all clocks", wall_stands=True, boot_stands=True)
+        self._processes[process].sleep(for_ms, "with all clocks", wall_stands=True, boot_stands=True)
 
     def _boot_stands_still(self, item: Item, process: int, for_ms: int) -> None:
-        self._world.processes[process].sleep(for_ms, "with BOOTTIME", boot_stands=True)
+        self._processes[process].sleep(for_ms, "with BOOTTIME", boot_stands=True)
 
     def _wall_steps(self, item: Item, process: int, by_ms: int) -> None:
-        machine = self._world.processes[process].machine
+        machine = self._processes[process].machine
         machine.step_wall(by_ms)
         self._later(SYNCHRONIZED_MS, machine.step_wall, -by_ms)
 
     # Services
 
     def _venues_time_steps(self, item: Item, by_ms: int) -> None:
-        venue = self._world.venue
+        venue = self._venue
         if abs(venue.offset_ms + by_ms) <= 900:
             venue.offset_ms += by_ms
 
     def _row_lost(self, item: Item, account: str) -> None:
-        self.lose_row(account)
-
-    def lose_row(self, account: str) -> None:
-        """The database fails over to a copy that never had the row: anybody may take the account."""
-        world = self._world
-        world.rows.pop(resource_of(account), None)
-        world.cheated_ms[account] = world.engine.now_ms
+        self._database.lose_row(account)
 
     def _row_expired(self, item: Item, account: str) -> None:
-        """The database's clock jumps: the row looks expired although its owner is well."""
-        world = self._world
-        row = world.rows.get(resource_of(account))
-        if row is not None:
-            row.expires_ms = world.engine.now_ms - 1
-            world.cheated_ms[account] = world.engine.now_ms
+        self._database.expire_row(account)
 
     def _log_away(self, item: Item, process: int, for_ms: int) -> None:
-        self._world.log_away_until_ms = self._world.engine.now_ms + for_ms
+        self._history.log_away_until_ms = self._history.engine.now_ms + for_ms
 
     def _database_away(self, item: Item, process: int, for_ms: int) -> None:
-        self._world.database_away_until_ms = self._world.engine.now_ms + for_ms
+        self._history.database_away_until_ms = self._history.engine.now_ms + for_ms
 
     def _feed_silent(self, item: Item, process: int, for_ms: int) -> None:
-        self._world.feed_silent_until_ms = self._world.engine.now_ms + for_ms
+        self._history.feed_silent_until_ms = self._history.engine.now_ms + for_ms
 
     def _later(self, delay_ms: int, call: Callable[..., None], *args: Any) -> None:
-        self._world.engine.at(self._world.engine.now_ms + delay_ms, call, *args)
+        self._history.engine.at(self._history.engine.now_ms + delay_ms, call, *args)

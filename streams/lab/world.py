@@ -8,22 +8,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from zlib import crc32
 
-from schemas.control import ControlEvent
 from streams.agents.executor.config import AccountConfig
-from streams.domain.errors import InvariantError, UnreachableError
+from streams.domain.errors import InvariantError
 from streams.domain.orders.prices import Price, seen
-from streams.lab.chance import Chance, Key
-from streams.lab.engine import Engine
-from streams.lab.executor.process import WALL_MS, Process
+from streams.lab.chance import Key
+from streams.lab.executor.owner import AccountOwner
 from streams.lab.executor.seat import Seat
 from streams.lab.happenings import Happenings
+from streams.lab.history import History
 from streams.lab.invariants import Violation
-from streams.lab.outside.leases import Row
+from streams.lab.outside.leases import Database
 from streams.lab.outside.log import AccountLog
 from streams.lab.outside.venue import VENUE, Venue
 from streams.lab.plan import SYMBOLS, Plan
+from streams.lab.process import Process
 from streams.lab.witness import Witness
 
 PRICE_WINDOW_MS = 8000
@@ -47,31 +46,23 @@ class Outcome:
 
 
 class World:
-    """Everything of one history."""
+    """Everything of one history, put together."""
 
     def __init__(self, plan: Plan, spared: frozenset[Key] = frozenset(), telling: bool = False) -> None:
         self.plan = plan
-        self.engine = Engine()
-        self.chance = Chance(plan.seed, spared)
-        self.telling = telling
-        self.story: list[str] = []
-        self.seen: Counter[str] = Counter()
-        self.control: list[ControlEvent] = []
-        self.rows: dict[str, Row] = {}
-        self.prices: dict[str, Price] = {}
-        self.feed_silent_until_ms = self.log_away_until_ms = self.database_away_until_ms = 0
-        self.cheated_ms: dict[str, int] = dict.fromkeys(plan.accounts, -1_000_000)
-        self.venue = Venue(self, plan.venue_offset_ms)
+        self.history = History(plan.seed, spared, telling)
+        self.venue = Venue(self.history, plan.venue_offset_ms)
+        self.database = Database(self.history, plan.accounts)
         self.logs = {account: AccountLog(account) for account in plan.accounts}
-        self.witness = Witness(self)
-        self.happenings = Happenings(self)
-        for account in plan.accounts:
+        self.processes = [Process(self.history, number) for number in range(plan.processes)]
+        self.happenings = Happenings(self.history, self.logs, self.database, self.venue, self.processes)
+        self.witness = Witness(self.history, self.logs, self.database, self.venue, self.happenings)
+        for number, (account, log) in enumerate(self.logs.items()):
             self.venue.open_account(account)
-        self.processes = [Process(self, number) for number in range(plan.processes)]
-        for process in self.processes:
-            for number, account in enumerate(plan.accounts):
-                budget = Decimal(15) if number == 2 else None
-                Seat(self, process, AccountConfig(account, VENUE, SYMBOLS, budget), self.logs[account])
+            config = AccountConfig(account, VENUE, SYMBOLS, Decimal(15) if number == 2 else None)
+            for process in self.processes:
+                seat = Seat(self.history, process, config, log, self.database, self.venue, self.witness)
+                process.residents.append(AccountOwner(seat))
 
     def play(self) -> Outcome:
         """Let it happen, to the end or to the first violation."""
@@ -85,21 +76,21 @@ class World:
         except AssertionError as broken:
             violation = Violation("I5", f"the program's own assertion failed: {broken!r}")
         if violation is not None:
-            self.tell(f"VIOLATION {violation}")
+            self.history.tell(f"VIOLATION {violation}")
         return Outcome(
             self.plan,
             self.happenings.orders_given,
             sum(len(checks.accepted) for checks in self.witness.checks.values()),
             self.witness.steps,
-            self.seen,
-            self.engine.now_ms,
+            self.history.seen,
+            self.history.engine.now_ms,
             violation,
-            tuple(self.chance.struck),
-            self.story,
+            tuple(self.history.chance.struck),
+            self.history.story,
         )
 
     def _play(self) -> None:
-        engine = self.engine
+        engine = self.history.engine
         for item in self.plan.items:
             engine.at(item.at_ms, self.happenings.happen, item)
         self._move(0)
@@ -108,7 +99,7 @@ class World:
         end_ms = self.plan.end_ms
         engine.run(end_ms)
         self._calm()
-        while not self._is_quiet():
+        while not self.witness.at_rest():
             if engine.now_ms > end_ms + DRAIN_MS_MAX:
                 break
             engine.run(engine.now_ms + 1000)
@@ -119,57 +110,21 @@ class World:
 
     def _calm(self) -> None:
         """The last fault is over."""
-        self.chance.quiet = True
-        self.log_away_until_ms = self.database_away_until_ms = self.feed_silent_until_ms = 0
+        self.history.calm()
         for process in self.processes:
             process.machine.remove_halt_file()
             process.down_until_ms = 0
             process.start()
         self.happenings.resume_all()
 
-    def _is_quiet(self) -> bool:
-        for account in self.plan.accounts:
-            tenure = self.witness.owners[account]
-            if tenure is None or tenure.state is None or tenure.state.books.orders or not tenure.has_read_all():
-                return False
-        return True
-
     def _move(self, number: int) -> None:
         self.venue.move(number)
-        if self.engine.now_ms >= self.feed_silent_until_ms:
-            quotes = {symbol: Price(bid, ask, self.wall_ms()) for symbol, (bid, ask) in self.venue.best.items()}
-            self.prices = {s: seen(self.prices.get(s), quote, PRICE_WINDOW_MS) for s, quote in quotes.items()}
+        history, now_ms = self.history, self.history.engine.now_ms
+        if not history.feed_is_silent:
+            quotes = {symbol: Price(bid, ask, history.wall_ms()) for symbol, (bid, ask) in self.venue.best.items()}
+            history.prices = {s: seen(history.prices.get(s), quote, PRICE_WINDOW_MS) for s, quote in quotes.items()}
         up_ms = min(0 if process.up else process.down_until_ms for process in self.processes)
-        self.engine.at(max(self.engine.now_ms + 700, min(up_ms - 700, self.engine.now_ms + 3_600_000)), self._move, number + 1)
-
-    # What parts ask of the world
-
-    def wall_ms(self) -> int:
-        """True UTC."""
-        return WALL_MS + self.engine.now_ms
-
-    def tell(self, words: str) -> None:
-        """A line of the story."""
-        if self.telling:
-            self.story.append(f"{self.engine.now_ms / 1000:10.3f} s  {words}")
-
-    @property
-    def log_is_away(self) -> bool:
-        """Whether the broker takes and gives nothing."""
-        return self.engine.now_ms < self.log_away_until_ms
-
-    @property
-    def database_is_away(self) -> bool:
-        """Whether leases answer nobody."""
-        return self.engine.now_ms < self.database_away_until_ms
-
-    def unreachable(self, why: str) -> Exception:
-        """What a port raises when provably nothing happened."""
-        return UnreachableError(why)
-
-    def identity(self, client_order_id: str) -> tuple[int, ...]:
-        """What chance knows an order by."""
-        return (crc32(client_order_id.encode()),)
+        history.engine.at(max(now_ms + 700, min(up_ms - 700, now_ms + 3_600_000)), self._move, number + 1)
 
 
 def play(plan: Plan, spared: Sequence[Key] = (), telling: bool = False) -> Outcome:

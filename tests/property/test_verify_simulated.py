@@ -29,7 +29,8 @@ def played(seed: int) -> History:
     world = World(plan(seed, ORDERS))
     assert world.play().violation is None
     history = History(setting=Setting(dev=True, projected=dict.fromkeys(range(len(world.logs)), 1 << 60)))
-    history.topics[CONTROL] = [said(CONTROL, place, "x", event, event.at_ms) for place, event in enumerate(world.control)]
+    spoken = enumerate(world.history.control)
+    history.topics[CONTROL] = [said(CONTROL, place, "x", event, event.at_ms) for place, event in spoken]
     for partition, (account, log) in enumerate(world.logs.items()):
         for offset, command in enumerate(log.commands):
             raw = Raw(COMMANDS, partition, offset, account.encode(), b"?", "")

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from streams.domain.errors import UnknownOutcomeError, UnreachableError
 from streams.domain.orders.outcome import Failure, FlowView, OrderView, TradeView, VenueReply
 from streams.domain.orders.stimuli import CancelRequest, OrderRequest
+from streams.lab.chance import identity
 from streams.lab.engine import Pause
+from streams.lab.history import History
+from streams.lab.outside.leases import Database
+from streams.lab.outside.venue import Venue
+from streams.lab.process import Process
 from streams.ports import KeyRights
-
-if TYPE_CHECKING:
-    from streams.lab.executor.tenure import Tenure
-    from streams.lab.world import World
 
 REQUEST_TIMEOUT_MS = 3000
 QUESTION_TIMEOUT_MS = 1500
@@ -40,31 +41,41 @@ class VenueClient:
 
     dialect = "binance"
 
-    def __init__(self, world: "World", tenure: "Tenure", departed: Callable[[], None] | None = None) -> None:
-        self._world = world
+    def __init__(
+        self,
+        history: History,
+        venue: Venue,
+        database: Database,
+        process: Process,
+        account: str,
+        departed: Callable[[], None] | None = None,
+    ) -> None:
+        self._history = history
+        self._venue = venue
+        self._database = database
+        self._process = process
+        self._account = account
         self._departed = departed
-        self._process = tenure.process
-        self._account = tenure.seat.account.account
         self._asked = 0
 
     async def place(self, request: OrderRequest, permit: Callable[[], None]) -> VenueReply:
         """Send one order."""
-        about = self._world.identity(request.client_order_id)
-        return await self._send(request, permit, about, self._world.venue.place)
+        about = identity(request.client_order_id)
+        return await self._send(request, permit, about, self._venue.place)
 
     async def cancel(self, request: CancelRequest, permit: Callable[[], None]) -> VenueReply:
         """Send one cancel."""
-        about = (*self._world.identity(request.client_order_id), request.timestamp_ms)
-        return await self._send(request, permit, about, self._world.venue.cancel)
+        about = (*identity(request.client_order_id), request.timestamp_ms)
+        return await self._send(request, permit, about, self._venue.cancel)
 
     async def _send(
         self, request: Any, permit: Callable[[], None], about: tuple[int, ...], arrive: Callable[..., VenueReply]
     ) -> VenueReply:
-        world, chance = self._world, self._world.chance
+        history, chance = self._history, self._history.chance
         fare = chance.which(_FARES, *about)
         await self._connect(about)
         if fare == "not connected":
-            world.seen[f"fared: {fare}"] += 1
+            history.seen[f"fared: {fare}"] += 1
             return VenueReply(failure=Failure.NOT_CONNECTED)
         try:
             permit()
@@ -76,18 +87,18 @@ class VenueClient:
         assert self._departed is not None
         self._departed()
         if fare:
-            world.seen[f"fared: {fare}"] += 1
-            world.tell(f"  {request.client_order_id[:6]}: {fare}")
+            history.seen[f"fared: {fare}"] += 1
+            history.tell(f"  {request.client_order_id[:6]}: {fare}")
         out_ms, back_ms = chance.between(2, 25, "out", *about), chance.between(2, 25, "back", *about)
         if fare.startswith("held up"):
             out_ms += chance.between(1, 1200, fare, *about) if "within" in fare else chance.between(1900, 6000, fare, *about)
             if chance.strikes(200_000, "row lost meanwhile", *about):
-                world.happenings.lose_row(self._account)
+                self._database.lose_row(self._account)
         if fare.startswith("reply beyond"):
             back_ms += REQUEST_TIMEOUT_MS
         box: list[VenueReply] = []
         if fare not in ("request lost", "server error, not taken"):
-            world.engine.at(world.engine.now_ms + out_ms, lambda: box.append(arrive(self._account, request, about)))
+            history.engine.at(history.engine.now_ms + out_ms, lambda: box.append(arrive(self._account, request, about)))
         patience = REQUEST_TIMEOUT_MS if fare in ("request lost", "reply lost") else out_ms + back_ms
         reply = await Pause(min(patience, REQUEST_TIMEOUT_MS), lambda: box[0] if box else None)
         if out_ms + back_ms >= REQUEST_TIMEOUT_MS or fare in ("request lost", "reply lost"):
@@ -95,7 +106,7 @@ class VenueClient:
         return self._bent(fare, reply)
 
     async def _connect(self, about: tuple[int, ...]) -> None:
-        chance, process = self._world.chance, self._process
+        chance, process = self._history.chance, self._process
         mishap = chance.which(_CONNECTS, *about)
         if mishap == "asleep in connect":
             process.sleep(chance.between(300, 9000, "asleep for", *about), "while it connects")
@@ -120,25 +131,23 @@ class VenueClient:
 
     async def time_ms(self) -> int:
         """The venue's time."""
-        return await self._ask(self._world.venue.now_ms)
+        return await self._ask(self._venue.now_ms)
 
     async def order(self, symbol: str, client_order_id: str) -> OrderView | None:
         """By client id."""
-        venue = self._world.venue
-        return await self._ask(lambda: venue.shown(venue.accepted.get(client_order_id)))
+        return await self._ask(lambda: self._venue.shown(self._venue.accepted.get(client_order_id)))
 
     async def order_by_venue_id(self, symbol: str, venue_order_id: str) -> OrderView | None:
         """By the venue's id."""
-        venue = self._world.venue
-        return await self._ask(lambda: venue.shown(venue.by_venue_id.get(venue_order_id)))
+        return await self._ask(lambda: self._venue.shown(self._venue.by_venue_id.get(venue_order_id)))
 
     async def open_orders(self, symbol: str) -> Sequence[OrderView]:
         """All that stand on a book."""
-        return await self._ask(lambda: self._world.venue.open_orders(self._account, symbol))
+        return await self._ask(lambda: self._venue.open_orders(self._account, symbol))
 
     async def trades(self, symbol: str, since_ms: int, venue_order_id: str | None = None) -> Sequence[TradeView]:
         """Own trades."""
-        return await self._ask(lambda: self._world.venue.trades(self._account, symbol, since_ms, venue_order_id))
+        return await self._ask(lambda: self._venue.trades(self._account, symbol, since_ms, venue_order_id))
 
     async def last_trades(self, symbol: str, count: int) -> Sequence[TradeView]:
         """The newest own trades."""
@@ -146,13 +155,11 @@ class VenueClient:
 
     async def flows(self, since_ms: int) -> Sequence[FlowView]:
         """Deposits and withdrawals."""
-        return await self._ask(
-            lambda: [flow for flow in self._world.venue.flows[self._account] if flow.venue_time_ms >= since_ms]
-        )
+        return await self._ask(lambda: [flow for flow in self._venue.flows[self._account] if flow.venue_time_ms >= since_ms])
 
     async def totals(self) -> dict[str, Decimal]:
         """What the account holds."""
-        return await self._ask(lambda: self._world.venue.totals(self._account))
+        return await self._ask(lambda: self._venue.totals(self._account))
 
     async def rights(self) -> KeyRights:
         """A key that may trade."""
@@ -171,16 +178,16 @@ class VenueClient:
         """Questions need no signature here."""
 
     async def _ask(self, answer: Callable[[], Any]) -> Any:
-        world, self._asked = self._world, self._asked + 1
-        about = (self._process.number, world.engine.now_ms, self._asked % 8)
-        mishap = world.chance.which(_QUESTIONS, *about)
+        history, self._asked = self._history, self._asked + 1
+        about = (self._process.number, history.engine.now_ms, self._asked % 8)
+        mishap = history.chance.which(_QUESTIONS, *about)
         if mishap == "question lost":
             await Pause(QUESTION_TIMEOUT_MS)
             raise UnknownOutcomeError("the venue did not answer")
         if mishap:
             await Pause(1)
             raise UnreachableError("the venue could not be reached")
-        number = world.chance.number("question", *about)
+        number = history.chance.number("question", *about)
         answered = await Pause(1 + number % 12, answer)
         await Pause(1 + number // 16 % 12)
         return answered

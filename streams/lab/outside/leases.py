@@ -1,15 +1,14 @@
 """The lease rows, by compare-and-set; the database's clock is its own, and a row may be lost, as in a failover."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from streams.agents.executor.leasehold import resource_of
 from streams.lab.engine import Pause
+from streams.lab.history import History
+from streams.lab.process import Process
 from streams.ports import Lease, LeaseUnreachableError
-
-if TYPE_CHECKING:
-    from streams.lab.executor.process import Process
-    from streams.lab.world import World
 
 _T = TypeVar("_T")
 TIMEOUT_MS = 1000
@@ -25,11 +24,33 @@ class Row:
     checkpoint_offset: int | None = None
 
 
+class Database:
+    """The rows, by resource. `cheated_ms` is when it last gave an account away under its owner."""
+
+    def __init__(self, history: History, accounts: Iterable[str]) -> None:
+        self._history = history
+        self.rows: dict[str, Row] = {}
+        self.cheated_ms = dict.fromkeys(accounts, -1_000_000)
+
+    def lose_row(self, account: str) -> None:
+        """It fails over to a copy that never had the row: anybody may take the account."""
+        self.rows.pop(resource_of(account), None)
+        self.cheated_ms[account] = self._history.engine.now_ms
+
+    def expire_row(self, account: str) -> None:
+        """Its clock jumps: the row looks expired although its owner is well."""
+        row = self.rows.get(resource_of(account))
+        if row is not None:
+            row.expires_ms = self._history.engine.now_ms - 1
+            self.cheated_ms[account] = self._history.engine.now_ms
+
+
 class Leases:
     """The port LeaseStore of one process."""
 
-    def __init__(self, world: "World", process: "Process") -> None:
-        self._world = world
+    def __init__(self, history: History, database: Database, process: Process) -> None:
+        self._history = history
+        self._rows = database.rows
         self._process = process
         self._asked = 0
 
@@ -37,10 +58,10 @@ class Leases:
         """The row as it stands."""
 
         def look() -> Lease | None:
-            row = self._world.rows.get(resource)
+            row = self._rows.get(resource)
             if row is None:
                 return None
-            left_ms = row.expires_ms - self._world.engine.now_ms
+            left_ms = row.expires_ms - self._history.engine.now_ms
             return Lease(resource, row.owner, row.epoch, left_ms, row.checkpoint_offset)
 
         return await self._ask(look)
@@ -49,13 +70,13 @@ class Leases:
         """Raise the row, if it is as it was seen."""
 
         def swap() -> bool:
-            row, now_ms = self._world.rows.get(resource), self._world.engine.now_ms
+            row, now_ms = self._rows.get(resource), self._history.engine.now_ms
             if (row.epoch if row is not None else None) != epoch_seen:
                 return False
             if row is not None and row.owner not in ("", owner) and row.expires_ms > now_ms:
                 return False
             pointer = row.checkpoint_offset if row is not None else None
-            self._world.rows[resource] = Row(owner, epoch_new, now_ms + ttl_ms, pointer)
+            self._rows[resource] = Row(owner, epoch_new, now_ms + ttl_ms, pointer)
             return True
 
         return await self._ask(swap)
@@ -66,7 +87,7 @@ class Leases:
         def extend() -> bool:
             row = self._own(resource, owner, epoch)
             if row is not None:
-                row.expires_ms = self._world.engine.now_ms + ttl_ms
+                row.expires_ms = self._history.engine.now_ms + ttl_ms
             return row is not None
 
         return await self._ask(extend)
@@ -93,20 +114,20 @@ class Leases:
         return await self._ask(point)
 
     def _own(self, resource: str, owner: str, epoch: int) -> Row | None:
-        row = self._world.rows.get(resource)
+        row = self._rows.get(resource)
         return row if row is not None and (row.owner, row.epoch) == (owner, epoch) else None
 
     async def _ask(self, act: Callable[[], _T]) -> _T:
         """There, and back. A database that is away answers nobody; an answer may be lost after the act was done."""
-        world, self._asked = self._world, self._asked + 1
+        history, self._asked = self._history, self._asked + 1
         about = (self._process.number, self._process.life, self._asked)
-        if world.database_is_away:
+        if history.database_is_away:
             await Pause(TIMEOUT_MS)
-            world.seen["database away"] += 1
+            history.seen["database away"] += 1
             raise LeaseUnreachableError("the database does not answer")
-        done = await Pause(world.chance.between(1, 3, "to the database", *about), act)
-        if world.chance.strikes(1500, "answer of the database lost", *about):
+        done = await Pause(history.chance.between(1, 3, "to the database", *about), act)
+        if history.chance.strikes(1500, "answer of the database lost", *about):
             await Pause(TIMEOUT_MS)
             raise LeaseUnreachableError("the database did not answer in time")
-        await Pause(world.chance.between(1, 3, "from the database", *about))
+        await Pause(history.chance.between(1, 3, "from the database", *about))
         return done

@@ -7,19 +7,17 @@ it holds when its process dies may still land, as far as bytes had left. A refus
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from schemas.codec import decode, encode
 from schemas.envelope import Envelope
 from schemas.orders import CancelOrder, ExecutionEvent, PlaceOrder
 from streams.agents.executor.letters import event_output
+from streams.domain.errors import UnreachableError
 from streams.lab.engine import Pause
+from streams.lab.history import History
+from streams.lab.process import Process
 from streams.ports import Output, Record
 from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS
-
-if TYPE_CHECKING:
-    from streams.lab.executor.process import Process
-    from streams.lab.world import World
 
 
 @dataclass(slots=True)
@@ -54,9 +52,12 @@ class AccountLog:
             follower(len(self.commands) - 1)
 
     def write(self, written: Written) -> int:
-        """An event is durable."""
+        """An event is durable. Returns its offset."""
         self.events.append(written)
-        return len(self.events) - 1
+        offset = len(self.events) - 1
+        for follower in tuple(self.event_followers):
+            follower(offset)
+        return offset
 
 
 Acked = Callable[[int, str | None], None]
@@ -66,8 +67,8 @@ Acked = Callable[[int, str | None], None]
 class Producer:
     """One process's appends to one account's events."""
 
-    def __init__(self, world: "World", process: "Process", log: AccountLog) -> None:
-        self._world = world
+    def __init__(self, history: History, process: Process, log: AccountLog) -> None:
+        self._history = history
         self._process = process
         self._log = log
         self._queue: deque[tuple[Written, Acked]] = deque()
@@ -76,11 +77,11 @@ class Producer:
 
     def append(self, written: Written, acked: Acked) -> None:
         """Queue an event; `acked` is told in the process, once."""
-        world = self._world
-        delay_ms = world.chance.between(1, 4, "append", len(self._log.events), len(self._queue), self._process.number)
-        self._landed_ms = max(self._landed_ms, max(world.engine.now_ms, world.log_away_until_ms) + delay_ms)
+        history = self._history
+        delay_ms = history.chance.between(1, 4, "append", len(self._log.events), len(self._queue), self._process.number)
+        self._landed_ms = max(self._landed_ms, max(history.engine.now_ms, history.log_away_until_ms) + delay_ms)
         self._queue.append((written, acked))
-        world.engine.at(self._landed_ms, self._land, self._process.life)
+        history.engine.at(self._landed_ms, self._land, self._process.life)
 
     def _land(self, life: int) -> None:
         if life != self._process.life or not self._queue:
@@ -88,17 +89,17 @@ class Producer:
         if self._process.asleep and self._landed_ms > self._process.asleep_from_ms + 4:
             self._held += 1
             return
-        if self._world.chance.strikes(200, "append refused", self._process.number, self._world.engine.now_ms):
+        if self._history.chance.strikes(200, "append refused", self._process.number, self._history.engine.now_ms):
             self._refuse()
             return
         written, acked = self._queue.popleft()
-        offset = self._world.witness.landed(self._log, written)
-        delay_ms = self._world.chance.between(0, 3, "ack", offset)
-        self._world.engine.at(self._world.engine.now_ms + delay_ms, self._tell, life, acked, offset, None)
+        offset = self._log.write(written)
+        delay_ms = self._history.chance.between(0, 3, "ack", offset)
+        self._history.engine.at(self._history.engine.now_ms + delay_ms, self._tell, life, acked, offset, None)
 
     def _refuse(self) -> None:
         refused, self._queue = self._queue, deque()
-        self._world.seen["append refused"] += 1
+        self._history.seen["append refused"] += 1
         for _, acked in refused:
             self._tell(self._process.life, acked, -1, "the broker refused it")
 
@@ -114,17 +115,17 @@ class Producer:
 
     def die(self) -> None:
         """The process is gone: a part of what it had queued was on its way already."""
-        on_its_way = self._world.chance.between(0, len(self._queue), "on its way", self._process.number, self._process.life)
+        on_its_way = self._history.chance.between(0, len(self._queue), "on its way", self._process.number, self._process.life)
         queue, self._queue, self._held = self._queue, deque(), 0
-        for written, _ in list(queue)[: on_its_way if not self._world.log_is_away else 0]:
-            self._world.witness.landed(self._log, written)
+        for written, _ in list(queue)[: on_its_way if not self._history.log_is_away else 0]:
+            self._log.write(written)
 
 
 class LogClient:
     """The port Log of one process for one account: one partition, offsets as in the account's own log."""
 
-    def __init__(self, world: "World", process: "Process", log: AccountLog, producer: Producer) -> None:
-        self._world = world
+    def __init__(self, history: History, process: Process, log: AccountLog, producer: Producer) -> None:
+        self._history = history
         self._process = process
         self._log = log
         self._producer = producer
@@ -140,7 +141,7 @@ class LogClient:
             await Pause(2)
         offset, error = done[0]
         if error is not None:
-            raise self._world.unreachable(error)
+            raise UnreachableError(error)
         return offset
 
     def append_nowait(self, output: Output) -> Awaitable[int]:
@@ -176,10 +177,10 @@ class LogClient:
         """Nothing is held."""
 
     async def _ask(self, answer: Callable[[], int | None]) -> int:
-        world = self._world
-        while world.log_is_away:
-            await Pause(max(1, world.log_away_until_ms - world.engine.now_ms))
-        delay_ms = world.chance.between(1, 5, "read the log", self._process.number, world.engine.now_ms)
+        history = self._history
+        while history.log_is_away:
+            await Pause(max(1, history.log_away_until_ms - history.engine.now_ms))
+        delay_ms = history.chance.between(1, 5, "read the log", self._process.number, history.engine.now_ms)
         return await Pause(delay_ms, answer) or 0
 
 

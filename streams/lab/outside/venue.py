@@ -5,22 +5,19 @@ and what it accepted is shown to every question `margin_ms` later at the latest.
 replies, errors after acceptance, pages instead of documents, trades that are shown late.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from schemas.orders import ClosedAs, Liquidity, Side, TimeInForce
 from streams.domain.orders.outcome import FlowView, OrderNews, OrderView, Standing, TradeView, VenueReply
 from streams.domain.orders.stimuli import CancelRequest, OrderRequest
+from streams.lab.history import History
 from streams.lab.invariants import TrueTrade
 from streams.matching import orders as core
 from streams.matching.market import Market
 from streams.matching.rules import SymbolRules
 from streams.matching.settlement import FeeSchedule
-
-if TYPE_CHECKING:
-    from streams.lab.outside.stream import Stream
-    from streams.lab.world import World
 
 VENUE = "sim"
 MARGIN_MS = 2000
@@ -64,13 +61,17 @@ class Accepted:
 
 
 class Venue:
-    """Market, clock and journal of accepted orders, by client id. Its journal is the checks' Truth as well."""
+    """Market, clock and journal of accepted orders, by client id. Its journal is the checks' Truth as well.
 
-    def __init__(self, world: "World", offset_ms: int) -> None:
-        self._world = world
+    The `followers` of an account are told its news, `witnesses` are told of each order that is accepted.
+    """
+
+    def __init__(self, history: History, offset_ms: int) -> None:
+        self._history = history
         self.offset_ms = offset_ms
         self.flows: dict[str, list[FlowView]] = {}
-        self.streams: dict[str, list[Stream]] = {}
+        self.followers: dict[str, list[Callable[[OrderNews], None]]] = {}
+        self.witnesses: list[Callable[[str, core.Order], None]] = []
         self._told = 0
         self.accepted: dict[str, Accepted] = {}
         self.by_venue_id: dict[str, Accepted] = {}
@@ -82,13 +83,13 @@ class Venue:
     def open_account(self, account: str) -> None:
         """A customer with funds and fees."""
         self.market.open_account(account, FeeSchedule(Decimal("0.0002"), Decimal("0.0005")))
-        self.flows[account], self.streams[account] = [], []
+        self.flows[account], self.followers[account] = [], []
         for asset, amount in FUNDS.items():
             self.market.set_balance(account, asset, amount, self.now_ms())
 
     def now_ms(self) -> int:
         """The venue's own time."""
-        return self._world.wall_ms() + self.offset_ms
+        return self._history.wall_ms() + self.offset_ms
 
     def mid_cents(self, symbol: str) -> int:
         """The middle of its prices, in hundredths of the quote."""
@@ -96,7 +97,7 @@ class Venue:
 
     def move(self, number: int) -> None:
         """Prices walk, and the venue's own liquidity with them."""
-        chance = self._world.chance
+        chance = self._history.chance
         for index, (symbol, start) in enumerate(TICKS.items()):
             step = max(1, start * 100 // 2000)
             mid = self._mids[symbol] + chance.between(-step, step, "price", number, index)
@@ -121,15 +122,16 @@ class Venue:
         refused = self._gate(account, request, about)
         if refused is not None:
             return refused
-        world, chance = self._world, self._world.chance
+        history, chance = self._history, self._history.chance
         order = self.market.submit(_core_request(account, request), self.now_ms())
         if isinstance(order, core.Refused):
             code, text = _REFUSALS.get(order.reason, _FILTER)
-            world.seen[f"refused: {order.reason.value.lower()}"] += 1
+            history.seen[f"refused: {order.reason.value.lower()}"] += 1
             return VenueReply(http_status=400, code=code, text=text)
         lag_ms = chance.between(50, MARGIN_MS, "lag", *about) if chance.strikes(25_000, "order shown late", *about) else 0
         accepted = Accepted(order, self.now_ms() + lag_ms)
-        world.witness.accepted(account, order)
+        for witness in self.witnesses:
+            witness(account, order)
         self.accepted[request.client_order_id] = self.by_venue_id[str(order.order_id)] = accepted
         self._tell()
         return VenueReply(http_status=200, order=self.view(accepted))
@@ -142,25 +144,25 @@ class Venue:
         accepted = self.by_venue_id.get(request.venue_order_id)
         if accepted is None:
             return VenueReply(http_status=400, code="-2011", text="Unknown order sent.")
-        order, chance = accepted.order, self._world.chance
+        order, chance = accepted.order, self._history.chance
         if isinstance(no := self.market.cancel(order, "c", self.now_ms()), core.Refused):
             if order.status is core.Status.FILLED:
-                self._world.seen["cancel crossed a fill"] += 1
+                self._history.seen["cancel crossed a fill"] += 1
             code, text = _REFUSALS[no.reason]
             return VenueReply(http_status=400, code=code, text=text)
         self._tell()
         if order.fills and chance.strikes(300_000, "fill shown after the cancel", *about):
             hidden_ms = chance.between(500, 9_000, "fill hidden", *about)
             accepted.hidden, accepted.hidden_until_ms = 1, self.now_ms() + hidden_ms
-            self._world.engine.at(self._world.engine.now_ms + hidden_ms, self._tell_last_fill, order)
+            self._history.engine.at(self._history.engine.now_ms + hidden_ms, self._tell_last_fill, order)
         return VenueReply(http_status=200, order=self.view(accepted))
 
     def _gate(self, account: str, request: OrderRequest | CancelRequest, about: tuple[int, ...]) -> VenueReply | None:
-        now_ms, world = self.now_ms(), self._world
+        now_ms, history = self.now_ms(), self._history
         if not request.timestamp_ms - AHEAD_MS_MAX < now_ms <= request.timestamp_ms + request.window_ms:
-            world.seen["refused by the window"] += 1
+            history.seen["refused by the window"] += 1
             return VenueReply(http_status=400, code="-1021", text="Timestamp for this request is outside of the recvWindow.")
-        mishap = world.chance.which(_REFUSED, *about)
+        mishap = history.chance.which(_REFUSED, *about)
         if mishap == "too many requests":
             return VenueReply(http_status=429, code="-1003", text="Too much request weight used.", retry_after_ms=2000)
         if mishap:
@@ -172,8 +174,8 @@ class Venue:
         journal = self.market.journal
         for entry in journal.since(self._told + 1):
             body = entry.body
-            streams = self.streams.get(str(body["account"]))
-            if not streams or entry.kind == "balance_set":
+            followers = self.followers.get(str(body["account"]))
+            if not followers or entry.kind == "balance_set":
                 continue
             client_order_id, symbol = str(body["client_order_id"]), str(body["symbol"])
             trade, ended = None, entry.kind == "order_closed"
@@ -181,14 +183,14 @@ class Venue:
                 fills = self.accepted[client_order_id].order.fills
                 trade = trade_view(next(fill for fill in reversed(fills) if fill.trade_id == body["trade_id"]))
                 ended = body["status"] == core.Status.FILLED.value
-            for stream in streams:
-                stream.tell(OrderNews(client_order_id, symbol, ended, trade))
+            for follower in followers:
+                follower(OrderNews(client_order_id, symbol, ended, trade))
         self._told = journal.sequence
 
     def _tell_last_fill(self, order: core.Order) -> None:
         """A fill that was hidden comes to light, on the stream as well."""
-        for stream in self.streams[order.account]:
-            stream.tell(OrderNews(order.client_order_id, order.symbol, True, trade_view(order.fills[-1])))
+        for follower in self.followers[order.account]:
+            follower(OrderNews(order.client_order_id, order.symbol, True, trade_view(order.fills[-1])))
 
     # What it shows
 

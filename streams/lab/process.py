@@ -1,18 +1,13 @@
 """One executor process on its own machine: clocks that step or stand still, a HALT file, sleep, death, a new life."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from streams.agents.executor.spool import Kept
 from streams.domain.orders.authority import Authority, fold
+from streams.lab.history import History
 from streams.ports import Point
 
-if TYPE_CHECKING:
-    from streams.lab.executor.seat import Seat
-    from streams.lab.outside.log import Producer
-    from streams.lab.world import World
-
-WALL_MS = 1_700_000_000_000
 BOOT_MS = 1_000_000
 SYNCHRONIZED_MS = 6000
 """After so long a machine's wall clock that is off is set right."""
@@ -23,11 +18,35 @@ class Killed(BaseException):
     """The process ended in the middle of what it did."""
 
 
+class Resident(Protocol):
+    """What runs in a process: it begins, sleeps, wakes and ends with it."""
+
+    def begin(self) -> None:
+        """The process started."""
+        ...
+
+    def wake(self) -> None:
+        """The process goes on after a sleep."""
+        ...
+
+    def end(self) -> None:
+        """The process died."""
+        ...
+
+    def look_again(self) -> None:
+        """The HALT file was laid."""
+        ...
+
+    def authority_changed(self) -> None:
+        """Control was read on."""
+        ...
+
+
 class Machine:
     """What outlives a process: clocks, and files. It is also the port Clock."""
 
-    def __init__(self, world: "World", number: int) -> None:
-        self._world = world
+    def __init__(self, history: History, number: int) -> None:
+        self._history = history
         self.number = number
         self.wall_offset_ms = 0
         self.boot_lag_ms = 0
@@ -37,11 +56,11 @@ class Machine:
 
     def wall_ms(self) -> int:
         """UTC as this machine believes."""
-        return WALL_MS + self._world.engine.now_ms + self.wall_offset_ms
+        return self._history.wall_ms() + self.wall_offset_ms
 
     def boot_ms(self) -> int:
         """CLOCK_BOOTTIME."""
-        return BOOT_MS + self._world.engine.now_ms - self.boot_lag_ms
+        return BOOT_MS + self._history.engine.now_ms - self.boot_lag_ms
 
     def remove_halt_file(self) -> None:
         """The HALT file is gone."""
@@ -55,11 +74,11 @@ class Machine:
 class Process:
     """It runs code while it is up and awake. What reaches it asleep is handled when it wakes; when it is down, never."""
 
-    def __init__(self, world: "World", number: int) -> None:
-        self.world = world
+    def __init__(self, history: History, number: int) -> None:
+        self._history = history
         self.number = number
         self.name = f"executor-{chr(ord('a') + number)}"
-        self.machine = Machine(world, number)
+        self.machine = Machine(history, number)
         self.life = 0
         self.up = False
         self.down_until_ms = 0
@@ -67,8 +86,7 @@ class Process:
         self.asleep_from_ms = 0
         self.woke_ms = -1_000_000
         self.sleep_left_clocks = True
-        self.seats: list[Seat] = []
-        self.producers: dict[str, Producer] = {}
+        self.residents: list[Resident] = []
         self.living: set[tuple[str, int]] = set()
         self.authority = Authority()
         self.control_read = 0
@@ -79,16 +97,16 @@ class Process:
 
     def reach(self, point: Point) -> None:
         """A step of the executor: here it may die, or fall asleep."""
-        world, about = self.world, (self.number, self.world.engine.now_ms, _POINTS[point])
-        mishap = world.chance.which(_AT_A_STEP, *about)
+        history, about = self._history, (self.number, self._history.engine.now_ms, _POINTS[point])
+        mishap = history.chance.which(_AT_A_STEP, *about)
         if mishap == "killed at a step":
-            world.tell(f"{self.name} is killed at {point.value}")
-            world.seen[f"killed at: {point.value}"] += 1
-            self.die(world.chance.between(200, 12_000, "away for", *about))
+            history.tell(f"{self.name} is killed at {point.value}")
+            history.seen[f"killed at: {point.value}"] += 1
+            self.die(history.chance.between(200, 12_000, "away for", *about))
             raise Killed
         if mishap:
-            world.seen[f"asleep at: {point.value}"] += 1
-            self.sleep(world.chance.between(500, 15_000, "asleep for", *about), f"at {point.value}")
+            history.seen[f"asleep at: {point.value}"] += 1
+            self.sleep(history.chance.between(500, 15_000, "asleep for", *about), f"at {point.value}")
 
     # Life
 
@@ -104,63 +122,60 @@ class Process:
 
     def start(self) -> None:
         """A new life: whatever was in memory is gone."""
-        if self.up or self.world.engine.now_ms < self.down_until_ms:
+        if self.up or self._history.engine.now_ms < self.down_until_ms:
             return
         self.life += 1
         self.up = True
         self.asleep = False
         self._backlog.clear()
         self.authority, self.control_read, self.control_at_boot_ms = Authority(), 0, None
-        for seat in self.seats:
-            seat.begin()
-        self.world.engine.at(self.world.engine.now_ms + 20, self._follow_control, self.life)
+        for resident in self.residents:
+            resident.begin()
+        self._history.engine.at(self._history.engine.now_ms + 20, self._follow_control, self.life)
 
     def die(self, for_ms: int) -> None:
         """The process ends at once, and is started again after that time."""
-        self.down_until_ms = max(self.down_until_ms, self.world.engine.now_ms + for_ms)
-        self.world.engine.at(self.down_until_ms, self.start)
+        self.down_until_ms = max(self.down_until_ms, self._history.engine.now_ms + for_ms)
+        self._history.engine.at(self.down_until_ms, self.start)
         if not self.up:
             return
-        self.world.witness.process_died(self)
+        self._history.seen["executor killed"] += 1
         self.life += 1
         self.up = False
         self.asleep = False
         self._backlog.clear()
         self.living.clear()
-        for seat in self.seats:
-            seat.end()
-        for producer in self.producers.values():
-            producer.die()
+        for resident in self.residents:
+            resident.end()
 
     def sleep(self, for_ms: int, why: str, wall_stands: bool = False, boot_stands: bool = False) -> None:
         """The process stops where it is, and goes on later with its old state; its clocks may stand still meanwhile."""
         if not self.up or self.asleep:
             return
-        world = self.world
-        world.tell(f"{self.name} falls asleep for {for_ms} ms {why}")
-        self.asleep, self.asleep_from_ms = True, world.engine.now_ms
+        history = self._history
+        history.tell(f"{self.name} falls asleep for {for_ms} ms {why}")
+        self.asleep, self.asleep_from_ms = True, history.engine.now_ms
         self.sleep_left_clocks = not boot_stands
-        world.engine.at(
-            world.engine.now_ms + for_ms, self._wake, self.life, for_ms if wall_stands else 0, for_ms if boot_stands else 0
+        history.engine.at(
+            history.engine.now_ms + for_ms, self._wake, self.life, for_ms if wall_stands else 0, for_ms if boot_stands else 0
         )
 
     def _wake(self, life: int, wall_ms: int, boot_ms: int) -> None:
         if life != self.life or not self.asleep:
             return
-        world = self.world
-        world.tell(f"{self.name} wakes")
+        history = self._history
+        history.tell(f"{self.name} wakes")
         self.machine.wall_offset_ms -= wall_ms
-        world.engine.at(world.engine.now_ms + SYNCHRONIZED_MS, self.machine.step_wall, wall_ms)
+        history.engine.at(history.engine.now_ms + SYNCHRONIZED_MS, self.machine.step_wall, wall_ms)
         self.machine.boot_lag_ms += boot_ms
-        self.asleep, self.woke_ms = False, world.engine.now_ms
-        world.witness.process_woke(self)
-        for producer in self.producers.values():
-            producer.wake()
+        self.asleep, self.woke_ms = False, history.engine.now_ms
+        for resident in self.residents:
+            resident.wake()
         backlog, self._backlog = self._backlog, []
         for number, (call, args) in enumerate(backlog):
             # Timers, sockets and threads come back in no particular order; what one caller waits for stays one thing.
-            delay_ms = world.chance.between(0, 3, "after waking", self.number, world.engine.now_ms, number)
-            world.engine.at(world.engine.now_ms + delay_ms, self._late, life, call, args)
+            delay_ms = history.chance.between(0, 3, "after waking", self.number, history.engine.now_ms, number)
+            history.engine.at(history.engine.now_ms + delay_ms, self._late, life, call, args)
 
     def _late(self, life: int, call: Callable[..., None], args: tuple[Any, ...]) -> None:
         if life == self.life:
@@ -171,15 +186,14 @@ class Process:
     def _follow_control(self, life: int) -> None:
         if self.life != life:
             return
-        if not self.world.log_is_away:
+        if not self._history.log_is_away:
             self.hear(self._control_read)
-        self.world.engine.at(self.world.engine.now_ms + CONTROL_MS, self._follow_control, life)
+        self._history.engine.at(self._history.engine.now_ms + CONTROL_MS, self._follow_control, life)
 
     def _control_read(self) -> None:
         self.read_control()
-        for seat in self.seats:
-            if seat.tenure is not None:
-                seat.tenure.authority_changed()
+        for resident in self.residents:
+            resident.authority_changed()
 
     def lay_halt_file(self, for_ms: int, *, freeze: bool = False) -> None:
         """An operator lays the HALT file on this machine, and takes it away again. One that freezes is no halt, and takes no
@@ -188,14 +202,13 @@ class Process:
             self.machine.freeze_file = "an operator wonders"
         else:
             self.machine.halt_file = "an operator is worried"
-        for seat in self.seats:
-            if seat.tenure is not None:
-                self.hear(seat.tenure.look_again)
-        self.world.engine.at(self.world.engine.now_ms + for_ms, self.machine.remove_halt_file)
+        for resident in self.residents:
+            resident.look_again()
+        self._history.engine.at(self._history.engine.now_ms + for_ms, self.machine.remove_halt_file)
 
     def read_control(self) -> None:
         """Fold what operators said up to now."""
-        events = self.world.control
+        events = self._history.control
         while self.control_read < len(events):
             self.authority = fold(self.authority, events[self.control_read])
             self.control_read += 1
