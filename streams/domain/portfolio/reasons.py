@@ -23,7 +23,10 @@ WORDS: dict[Reason, str] = {
     Reason.NO_VALUE: "net asset value is not above zero, or beyond all sense: look at prices and holdings",
     Reason.VENUE_CLOSED: "no venue of the portfolio takes orders",
     Reason.UNKNOWN_ORDER: "an order's outcome is not known",
-    Reason.UNANSWERED: "a command has no answer in the books; if none comes, halt the portfolio and resume it, which voids it",
+    Reason.UNANSWERED: (
+        "a command has no answer in the books; executor or ledger may be behind. Where both have caught up and none came, "
+        "halt the portfolio and resume it, which voids it"
+    ),
     Reason.IN_WORK: "a plan is in work",
     Reason.LIMIT: "a limit leaves no room",
     Reason.BELOW_MINIMUM: "every leg is below the venue's minimum",
