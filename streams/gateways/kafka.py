@@ -381,15 +381,17 @@ async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer, within_s: float = S
     """Stop a client, bounded: with the broker away its own flush would wait for ever.
 
     A consumer whose fetch waits for a broker that is away lets the cancellation of that fetch escape from its stop, before
-    its connections are closed. Nobody cancelled us then, and the role's own ending must go on.
+    its connections are closed. Nobody cancelled us then, not once more at least, and the role's own ending must go on.
     """
+    task = asyncio.current_task()
+    assert task is not None
+    cancelled = task.cancelling()
     try:
         async with asyncio.timeout(within_s):
             try:
                 await client.stop()
             except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
+                if task.cancelling() > cancelled:
                     raise
                 await (client._client if isinstance(client, AIOKafkaConsumer) else client.client).close()
     except (TimeoutError, KafkaError):

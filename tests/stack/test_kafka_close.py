@@ -1,6 +1,7 @@
 """Closing a reader while its broker is away: the role that ends must be able to finish its ending."""
 
 import asyncio
+import gc
 
 from streams.gateways.kafka import KafkaReader
 from streams.gateways.kafka_admin import Floors, create_topics
@@ -24,3 +25,30 @@ async def test_a_reader_closes_in_order_while_its_fetch_waits_for_a_broker_that_
         assert await reader.poll(100) == []  # the fetch after the kill, which now waits between its attempts
     for reader in readers:
         await reader.close()
+
+
+async def test_a_role_that_is_cancelled_leaves_no_connection_while_its_broker_is_away(own_broker: Broker):
+    """What is left open is told when it is collected, in whatever test runs then."""
+    connection = KafkaConnection(own_broker.bootstrap)
+    await create_topics(connection, (SOURCE,), Floors(1, 1))
+    readers = [KafkaReader(connection) for _ in range(10)]
+    for reader in readers:
+        await reader.start()
+        await reader.assign({("source", 0): 0})
+
+    async def role() -> None:
+        try:
+            while True:
+                await asyncio.gather(*(reader.poll(100) for reader in readers))
+        finally:
+            for reader in readers:
+                await reader.close()
+
+    running = asyncio.create_task(role())
+    await asyncio.to_thread(own_broker.kill)
+    await asyncio.sleep(1)  # the fetches after the kill, which now wait between their attempts
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    readers.clear()
+    del running, reader
+    gc.collect()
