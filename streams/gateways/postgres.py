@@ -34,6 +34,8 @@ DERIVED = "ledger"
 ADVISORY_LOCK = 0x7472696D746162  # "trimtab"
 LOCK_TIMEOUT_MS = 10_000
 STATEMENT_TIMEOUT_MS = 30_000
+IDLE_TIMEOUT_MS = 10_000
+"""A process that stands still in the middle of a transaction keeps its locks no longer than this; others wait for them."""
 MIGRATION_TIMEOUT_MS = 600_000
 MONTHS_AHEAD = 3
 
@@ -47,6 +49,13 @@ _CONNECT: dict[str, Any] = {
     "tcp_user_timeout": 10_000,
 }
 _FILE_NAME = re.compile(r"^(\d{4})_([a-z]+)(?:_[a-z0-9_]+)?\.sql$")
+
+_AWAY = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+)
 
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -82,13 +91,15 @@ async def transaction(
     *,
     lock_timeout_ms: int = LOCK_TIMEOUT_MS,
     statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
+    idle_timeout_ms: int = IDLE_TIMEOUT_MS,
 ) -> AsyncIterator[AsyncConnection]:
-    """One transaction with bounded waits, in UTC. Raises UnreachableError when the database did not answer in time.
+    """One transaction with bounded waits, in UTC; the server ends it when we say nothing for `idle_timeout_ms`. Raises
+    UnreachableError when the database did not answer in time, or has ended it.
 
     After an error at the commit itself nobody knows whether it happened: read back before going on.
     """
     async with single(pool) as connection, connection.transaction():
-        await connection.execute(_limits(lock_timeout_ms, statement_timeout_ms))
+        await connection.execute(_limits(lock_timeout_ms, statement_timeout_ms, idle_timeout_ms))
         yield connection
 
 
@@ -103,7 +114,7 @@ async def single(pool: AsyncConnectionPool[AsyncConnection]) -> AsyncIterator[As
             except psycopg.errors.ReadOnlySqlTransaction:
                 await connection.close()
                 raise
-    except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction, PoolTimeout) as error:
+    except (*_AWAY, PoolTimeout) as error:
         raise UnreachableError(f"database: {_first_line(error)}") from error
 
 
@@ -265,11 +276,12 @@ def _directory() -> Path:
     return shipped if shipped.is_dir() else package.parent / "infra" / "postgres"
 
 
-def _limits(lock_timeout_ms: int, statement_timeout_ms: int) -> sql.Composed:
+def _limits(lock_timeout_ms: int, statement_timeout_ms: int, idle_timeout_ms: int = 0) -> sql.Composed:
+    """The bounds of this transaction alone, so that a pooler may stand between; 0 is none."""
     return sql.SQL(
         "SELECT set_config('lock_timeout', {}, true), set_config('statement_timeout', {}, true),"
-        " set_config('timezone', 'UTC', true)"
-    ).format(sql.Literal(f"{lock_timeout_ms}ms"), sql.Literal(f"{statement_timeout_ms}ms"))
+        " set_config('idle_in_transaction_session_timeout', {}, true), set_config('timezone', 'UTC', true)"
+    ).format(*(sql.Literal(f"{bound_ms}ms") for bound_ms in (lock_timeout_ms, statement_timeout_ms, idle_timeout_ms)))
 
 
 def _lock(connection: Connection) -> None:
