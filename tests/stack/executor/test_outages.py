@@ -4,6 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,39 +23,42 @@ AWAY_S = 8.0
 log = logging.getLogger("stack.outages")
 
 
-@pytest.fixture
-async def with_own_database(
-    broker: Any, own_database: Database, topic_prefix: str, state_dir: Path
-) -> AsyncIterator[Installation]:
-    url = own_database.create_database(f"leases_{uuid.uuid4().hex[:8]}")
-    migrate(url)
-    made = Installation(broker.bootstrap, topic_prefix, url, state_dir)
+@asynccontextmanager
+async def installed(broker: Any, database_url: str, topic_prefix: str, state_dir: Path) -> AsyncIterator[Installation]:
+    """An installation on these servers, its tables made."""
+    migrate(database_url)
+    made = Installation(broker.bootstrap, topic_prefix, database_url, state_dir)
     await made.open()
     yield made
     await made.close()
+
+
+@pytest.fixture
+def leases_url(own_database: Database) -> str:
+    """A database of its own on the test's own server."""
+    return own_database.create_database(f"leases_{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture
+async def with_own_database(broker: Any, leases_url: str, topic_prefix: str, state_dir: Path) -> AsyncIterator[Installation]:
+    async with installed(broker, leases_url, topic_prefix, state_dir) as made:
+        yield made
 
 
 @pytest.fixture
 async def with_own_broker(
     own_broker: Broker, empty_database_url: str, topic_prefix: str, state_dir: Path
 ) -> AsyncIterator[Installation]:
-    migrate(empty_database_url)
-    made = Installation(own_broker.bootstrap, topic_prefix, empty_database_url, state_dir)
-    await made.open()
-    yield made
-    await made.close()
+    async with installed(own_broker, empty_database_url, topic_prefix, state_dir) as made:
+        yield made
 
 
 @pytest.fixture
 async def with_own_servers(
-    own_broker: Broker, own_database: Database, topic_prefix: str, state_dir: Path
+    own_broker: Broker, leases_url: str, topic_prefix: str, state_dir: Path
 ) -> AsyncIterator[Installation]:
-    url = own_database.create_database(f"leases_{uuid.uuid4().hex[:8]}")
-    migrate(url)
-    made = Installation(own_broker.bootstrap, topic_prefix, url, state_dir)
-    await made.open()
-    yield made
-    await made.close()
+    async with installed(own_broker, leases_url, topic_prefix, state_dir) as made:
+        yield made
 
 
 async def test_given_the_database_away_then_nothing_is_sent_after_the_lease_and_all_resumes(
