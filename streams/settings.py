@@ -401,7 +401,7 @@ def load(file: Path | None = None) -> Settings:
     Raises RefusedError with file, key and remedy for each problem, and where there is neither file nor variable.
     """
     path = file or settings_path()
-    _in_vain[:] = [] if path.exists() else [path]
+    _in_vain.clear()
     if (file is not None or FILE_VARIABLE in os.environ) and not path.exists():
         raise RefusedError(f"{path}: this settings file does not exist; correct {FILE_VARIABLE}")
     if not path.exists() and not any(_is_setting(name) for name in os.environ):
@@ -409,6 +409,8 @@ def load(file: Path | None = None) -> Settings:
             f"nothing is configured: there is no {path.absolute()}, and no {PREFIX} variable names a setting; "
             f"go to where the settings file is, or name it in {FILE_VARIABLE}"
         )
+    if not path.exists():
+        _in_vain.append(path)
     try:
         _refuse_secrets(path)
         return type("FileSettings", (Settings,), {"FILE": path, "__module__": __name__})()

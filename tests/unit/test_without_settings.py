@@ -39,6 +39,7 @@ def test_4_where_nothing_is_configured_a_command_is_refused_at_once(
         in words_said
     )
     assert "TRIMTAB_CONFIG" in words_said
+    assert words_said.count("there is no") == 1
 
 
 @pytest.mark.parametrize(
