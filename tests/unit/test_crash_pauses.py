@@ -1,5 +1,6 @@
 """2.2, 6.1: how many pauses the long form has, what its report says of their conditions, and what all reports come to."""
 
+import re
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -59,8 +60,10 @@ def test_6_1_the_pauses_of_all_reports_add_up(tmp_path: Path) -> None:
 
 
 def test_6_1_the_committed_reports_can_be_added_up() -> None:
-    assert "117 in pauses-2026-11-26.md" in over_all(EVIDENCE, "pauses-9999-01-01.md", 1, 0)
-    assert "54 in crash-2026-11-26.md" in over_all(EVIDENCE, "pauses-9999-01-01.md", 1, 0)
+    reports = [path.name for form in ("pauses", "crash") for path in EVIDENCE.glob(f"{form}-*.md")]
+    said = over_all(EVIDENCE, "pauses-9999-01-01.md", 1, 0)
+    assert reports
+    assert [name for name in reports if not re.search(rf"\b[1-9]\d* in {re.escape(name)}\b", said)] == []
 
 
 def test_6_1_a_report_of_a_changed_tree_says_so(tmp_path: Path) -> None:
