@@ -41,6 +41,7 @@ PATIENCE_S = 10.0
 """An operator's: with the broker away a command says so after this long."""
 READING_S_MAX = 30.0
 HASTE_S = 0.5
+WHY_CHARACTERS_MAX = 500
 SCOPE = r"^(all|(portfolio|account|venue):[a-z0-9][a-z0-9_-]{0,63})$"
 
 
@@ -75,8 +76,8 @@ def apply(dry_run: bool, why: str) -> None:
 
 
 def spoken(why: str) -> dict[str, Any]:
-    """Who says it, when and why: what every control event carries."""
-    return {"at_ms": _now_ms(), "who": _who(), "why": why}
+    """Who says it, when and why: what every control event carries. Of the reason it keeps what it can: a stop must be said."""
+    return {"at_ms": _now_ms(), "who": _who(), "why": why.encode(errors="replace").decode()[:WHY_CHARACTERS_MAX]}
 
 
 def write_control(checked: Settings, *events: ControlEvent) -> None:
@@ -96,21 +97,19 @@ async def apply_settings(checked: Settings, why: str, *, dry_run: bool = False) 
 
 def proposals(checked: Settings, why: str) -> list[ControlEvent]:
     """What a settings file proposes, as control events."""
-    now_ms, who = _now_ms(), _who()
-    events = _keys_on_record(checked, {"scope": "all", "at_ms": now_ms, "who": who, "why": why})
+    said = spoken(why)
+    events = _keys_on_record(checked, {"scope": "all", **said})
     for name, account in sorted(checked.accounts.items()):
         events.append(
             AccountLimitsSet(
                 scope=f"account:{name}",
-                at_ms=now_ms,
-                who=who,
-                why=why,
+                **said,
                 account=name,
                 **account.limits.model_dump(),
             )
         )
     for name, portfolio in sorted(checked.portfolios.items()):
-        base = {"scope": f"portfolio:{name}", "at_ms": now_ms, "who": who, "why": why, "portfolio": name}
+        base = {"scope": f"portfolio:{name}", **said, "portfolio": name}
         policy = portfolio.policy
         events += [
             PortfolioCreated(

@@ -4,17 +4,19 @@ from pathlib import Path
 
 import pytest
 
+from schemas.codec import decode, encode
 from schemas.control import (
     AccountLimitsSet,
     PolicySet,
     PortfolioCreated,
     ShardAssigned,
+    StopKind,
     TargetsSet,
     TradingResumed,
     TradingStopped,
 )
 from streams import settings
-from streams.cli.control import proposals
+from streams.cli.control import proposals, spoken
 from streams.domain.control import difference, fold
 from streams.domain.errors import RefusedError
 from tests.examples import HALT, example
@@ -80,3 +82,13 @@ def test_what_is_proposed_for_an_account_names_its_own_symbols_not_its_venue_s(t
     path.write_text(text.replace('symbols = ["BTC/USDT", "ETH/USDT"]', 'symbols = ["BTC/USDT", "ETH/USDT", "BNB/USDT"]', 1))
     limits = [event for event in proposals(settings.load(path), "a test") if isinstance(event, AccountLimitsSet)]
     assert [event.symbols for event in limits] == [("BTC/USDT", "ETH/USDT")] * 3
+
+
+@pytest.mark.parametrize(
+    ("why", "said"), [("the key is lost", "the key is lost"), ("caf\udce9", "caf?"), ("x" * 600, "x" * 500)]
+)
+def test_a_stop_is_said_for_any_reason_of_which_the_record_keeps_what_it_can(why: str, said: str):
+    stop = TradingStopped(scope="all", **spoken(why), halt_id="a" * 32, kind=StopKind.HALT)
+    heard = decode(stop.ce_type(), encode(stop))
+    assert isinstance(heard, TradingStopped)
+    assert heard.why == said

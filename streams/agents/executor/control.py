@@ -1,10 +1,13 @@
 """The operator's word, read by the executor itself: the control topic up to its end, and the local HALT file."""
 
 import asyncio
+import fcntl
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +26,7 @@ log = logging.getLogger("trimtab.executor")
 HALT_FILE = "HALT"
 END_PATIENCE_S = 2.0
 _FILE_CHARACTERS_MAX = 10_000
+_WHY_CHARACTERS_MAX = 500
 _NO_REASON = "no reason given"
 _FREEZE = "freeze"
 _SCOPE = re.compile(r"all|(account|venue|portfolio):[a-z0-9][a-z0-9_-]{0,63}")
@@ -71,7 +75,7 @@ class HaltFile:
         """What the file says now, line by line; nothing when there is none."""
         try:
             os.stat(self._place)  # asked at each step, mostly in vain: a stat that fails is cheaper than an open
-            with self._path.open(errors="replace") as file:
+            with self._path.open(encoding="utf-8", errors="replace") as file:
                 text = file.read(_FILE_CHARACTERS_MAX + 1)
         except FileNotFoundError:
             return ()
@@ -84,13 +88,32 @@ class HaltFile:
     def add(self, kind: StopKind, scope: str, why: str) -> None:
         """Stop this scope, too: what the file says already stands, and nobody sees it half written. Raises OSError."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        known = self._path.read_text(errors="replace").splitlines() if self._path.exists() else None
-        if known is not None and not any(line.strip() for line in known):
-            known = [f"all {_NO_REASON}"]  # an empty file halts everything: so it stays
         word = (_FREEZE,) if kind is StopKind.FREEZE else ()
-        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        draft.write_text("\n".join([*(known or ()), " ".join((*word, scope, *why.split()))]) + "\n")
-        draft.replace(self._path)
+        line = " ".join((*word, scope, *why[:_WHY_CHARACTERS_MAX].split()))
+        with _in_turn(self._path.parent):
+            known = self._path.read_text("utf-8", errors="replace").splitlines() if self._path.exists() else None
+            if known is not None and not any(line.strip() for line in known):
+                known = [f"all {_NO_REASON}"]  # an empty file halts everything: so it stays
+            draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+            draft.write_text("\n".join([*(known or ()), line]) + "\n", "utf-8", errors="replace")
+            draft.replace(self._path)
+
+
+@contextmanager
+def _in_turn(directory: Path) -> Iterator[None]:
+    """Those who add to the file at the same time do so one after the other, or the last one would undo the others' lines.
+    After a second nobody waits any more: a stop must not hang by a process that does."""
+    place = os.open(directory, os.O_RDONLY)
+    try:
+        for _ in range(100):
+            try:
+                fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(place)
 
 
 def _stop(line: str) -> FileStop:

@@ -1,10 +1,14 @@
 """The executor's parts, one by one: reading, lease watching, halting, control, letters, its past."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from decimal import Decimal
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +153,40 @@ def test_given_a_second_stop_by_the_file_then_the_first_one_stands(tmp_path: Pat
     assert in_words(file.stop("bob", "other", "main")) == "freeze: down"
     assert file.stop("bob", "sim", "main") is None
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["HALT"]
+
+
+def test_given_many_stops_by_the_file_at_once_then_every_one_of_them_stands(tmp_path: Path) -> None:
+    """`for account in ...; do trimtab freeze account:$account --offline & done`: each of them said that it is stopped."""
+    scopes = [f"account:a{number}" for number in range(64)]
+    with ThreadPoolExecutor(8) as operators:
+        list(operators.map(HaltFile(tmp_path).add, repeat(StopKind.FREEZE), scopes, repeat("lost")))
+    assert sorted(stop.scope for stop in HaltFile(tmp_path).stops()) == sorted(scopes)
+    assert [path.name for path in tmp_path.iterdir()] == ["HALT"]
+
+
+def test_given_a_stopped_process_that_holds_the_file_then_a_stop_is_written_all_the_same(tmp_path: Path) -> None:
+    with held(tmp_path):
+        HaltFile(tmp_path).add(StopKind.HALT, "all", "now")
+    assert in_words(HaltFile(tmp_path).stop("alice", "sim", "main")) == "halt: now"
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    place = os.open(directory, os.O_RDONLY)
+    fcntl.flock(place, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(place)
+
+
+def test_given_a_reason_in_no_letters_or_without_end_then_the_stop_is_written_and_stops_no_more_than_it_says(
+    tmp_path: Path,
+) -> None:
+    file = HaltFile(tmp_path)
+    file.add(StopKind.FREEZE, "account:bob", f"caf\udce9 {'x' * 20_000}")
+    assert file.stop("alice", "sim", "main") is None
+    assert (in_words(file.stop("bob", "sim", "main")) or "").startswith("freeze: caf? xxx")
 
 
 @pytest.mark.parametrize("text", ["", "\n"])
