@@ -24,7 +24,7 @@ from schemas.values import (
 
 
 class ControlEvent(Message):
-    """Base of control events: what it is about, who decided it, when and why."""
+    """Base of control events: what it is about, who decided it, when (by his own clock) and why."""
 
     scope: Scope
     at_ms: TimeMs
@@ -138,7 +138,9 @@ class TradingResumed(ControlEvent):
 
 
 class CancelRequested(ControlEvent):
-    """An operator wants one order off the book, or (without a target) every order decided within the scope up to `at_ms`.
+    """An operator wants one order off the book, or (without a target) every order decided within the scope before.
+
+    Before: until the broker took this event, by its record's timestamp; `at_ms` is the operator's clock, which may be wrong.
 
     The executor cancels by itself; nothing is stopped, so a portfolio may well decide to trade again.
     """

@@ -36,6 +36,9 @@ CHANGELOG_CONFIG = {
     "delete.retention.ms": "600000",
 }
 
+# Records carry the time when the broker took them, whatever time their writer gives: operators' clocks may be off, or lie.
+DATED_BY_BROKER = {"message.timestamp.type": "LogAppendTime"}
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:
@@ -93,7 +96,7 @@ TABLE: tuple[Topic, ...] = (
     Topic(VENUE_STATUS, "venue", "trading status, maintenance, key rights", 1, 7 * DAY_MS, ("feed",), ("sequencer",)),
     Topic(VENUE_RULES, "venue:symbol", "tick, step, minima, fees; versioned", 1, FOR_EVER, ("feed",), ("sequencer",), "compact"),
     Topic(ACCOUNT_BALANCES, "account", "full snapshot: free and used for each asset", 4, 7 * DAY_MS, ("feed",), ("sequencer",)),
-    Topic(OPERATOR_CONTROL, "scope", "targets, policy, limits, halts, shard map", 1, FOR_EVER, ("operator",), ("sequencer", "executor")),
+    Topic(OPERATOR_CONTROL, "scope", "targets, policy, limits, halts, shard map", 1, FOR_EVER, ("operator",), ("sequencer", "executor"), config=DATED_BY_BROKER),
     Topic(PORTFOLIO_JOURNAL, "shard", "the sequenced inputs of a shard", None, FOR_EVER, ("sequencer",), ("portfolio", "replay")),
     Topic(PORTFOLIO_CHECKPOINTS, "shard", "archived checkpoints of a shard", None, FOR_EVER, ("portfolio",), ("replay",)),
     Topic(REBALANCE_SIGNALS, "portfolio", "what was decided or held back, and why", 4, 180 * DAY_MS, ("portfolio",), ("projector",)),

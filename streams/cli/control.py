@@ -197,8 +197,8 @@ class ControlReading:
                 event = decode((record.header("ce_type") or b"").decode(errors="replace"), record.value)
                 if not isinstance(event, ControlEvent):
                     raise ValueError(f"a {type(event).__name__} is no control event")
-                self._verifier.check(record, self._hearing.key_time_ms(event))
-                self._hearing.hear(event, record.value or b"")
+                self._verifier.check(record, self._hearing.key_time_ms(event, record.timestamp_ms))
+                self._hearing.hear(event, record.value or b"", record.timestamp_ms)
             except (ValueError, UntrustedError) as error:
                 # Sequencer and executor put it aside and go on: an operator must still be heard.
                 click.echo(f"{record.topic} offset {record.offset} is not obeyed and left out: {error}", err=True)
@@ -215,8 +215,8 @@ class ControlTopic(ControlReading):
         super().__init__(checked, patience_s, log)
 
     async def append(self, events: Sequence[ControlEvent]) -> None:
-        """Say it, never dated before what the topic says: another operator's clock may be ahead of ours, and what is dated back
-        nobody obeys. A stop counts at any date, and does not wait for the topic to be read.
+        """Say it, never dated before what the topic says: our clock may be slow, and what is dated back nobody obeys. A stop
+        counts at any date, and does not wait for the topic to be read.
 
         Raises UnknownOutcomeError when the broker does not acknowledge it soon: it may be heard all the same.
         """

@@ -1,7 +1,7 @@
 """Topics as the table wants them: create what is missing, and say what differs.
 
 A role refuses to start on a missing topic, another partition count or cleanup policy, replicas or `min.insync.replicas` below
-the floor, or shorter retention. Anything else is a warning.
+the floor, shorter retention, or records that their writers date where the broker must. Anything else is a warning.
 """
 
 import logging
@@ -18,7 +18,7 @@ from streams.domain.errors import RefusedError
 from streams.gateways.kafka import patiently
 from streams.gateways.kafka_access import client_args
 from streams.ports import KafkaConnection
-from streams.topics import FOR_EVER, Problem, Topic
+from streams.topics import DATED_BY_BROKER, FOR_EVER, Problem, Topic
 
 log = logging.getLogger("trimtab.topics")
 
@@ -128,7 +128,7 @@ def _differences(
         problems += _retention(name, topic.retention_ms, config)
     for key, wanted in topic.config.items():
         if config.get(key) != wanted:
-            differ(key, config.get(key), wanted, fatal=False)
+            differ(key, config.get(key), wanted, fatal=key in DATED_BY_BROKER)
     return problems
 
 

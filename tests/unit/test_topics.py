@@ -5,7 +5,7 @@ import os
 from aiokafka.partitioner import murmur2
 
 from streams.gateways.kafka_admin import Floors, _differences
-from streams.topics import DEAD_LETTERS, TABLE, all_topics, dead_letter, partition_of, topics_of
+from streams.topics import DEAD_LETTERS, OPERATOR_CONTROL, TABLE, all_topics, dead_letter, partition_of, topics_of
 
 FLOORS = Floors(replication=3, min_insync=2)
 LEDGER = next(topic for topic in all_topics(8) if topic.name == "orders.ledger.v1")
@@ -50,6 +50,9 @@ def test_2_3_what_would_lose_or_reorder_money_events_is_refused():
     assert _problems(cleanup_policy="compact") == [("cleanup.policy", True)]
     assert _problems(retention_ms="3600000") == [("retention.ms", True)]
     assert _problems(retention_bytes="1000") == [("retention.bytes", True)]
+    control = next(topic for topic in TABLE if topic.name == OPERATOR_CONTROL)
+    dated = [(p.what, p.fatal) for p in _differences("t", control, PARTITIONS[:1], GOOD, FLOORS)]
+    assert dated == [("message.timestamp.type", True)]  # what an operator cancels is told by the broker's clock
 
 
 def test_2_3_anything_else_is_a_warning():

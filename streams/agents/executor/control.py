@@ -16,7 +16,7 @@ from schemas.control import ControlEvent, StopKind
 from schemas.envelope import Envelope
 from streams.agents.deadletter import Few, dead_letter_of
 from streams.agents.executor.tail import Tail
-from streams.domain.control import Hearing
+from streams.domain.control import Hearing, dated
 from streams.domain.orders.authority import Authority, fold
 from streams.ports import Clock, Log, PositionLostError, Record, UntrustedError, Verifier
 from streams.topics import OPERATOR_CONTROL
@@ -190,11 +190,11 @@ class ControlWatch:
             event = decode(Envelope.read(record.headers).type, record.value)
             if not isinstance(event, ControlEvent):
                 raise ValueError(f"a {type(event).__name__} is no control event")
-            self._verifier.check(record, self._hearing.key_time_ms(event))
-            self._hearing.hear(event, record.value or b"")
+            self._verifier.check(record, self._hearing.key_time_ms(event, record.timestamp_ms))
+            self._hearing.hear(event, record.value or b"", record.timestamp_ms)
         except (ValueError, UntrustedError) as error:
             return await self._refuse(record, error)
-        self.authority = fold(self.authority, event)
+        self.authority = fold(self.authority, dated(event, record.timestamp_ms))
         if self.current_at_boot_ms is not None:
             self._changed()
         return None

@@ -133,8 +133,8 @@ class Intake:
         event = sound.message
         assert isinstance(event, ControlEvent)
         try:
-            key_id = self._verifier.check(record, self._hearing.key_time_ms(event))
-            self._hearing.hear(event, sound.value)
+            key_id = self._verifier.check(record, self._hearing.key_time_ms(event, record.timestamp_ms))
+            self._hearing.hear(event, sound.value, record.timestamp_ms)
         except UntrustedError as error:
             raise GarbageError("Untrusted", f"{error.cause}: {error}") from None
         except OutOfTimeError as error:

@@ -25,7 +25,7 @@ _WINDOWS_MAX = 1000
 _ANNOUNCED_MAX = 1000
 _LOOKS_MAX = 100
 CLOCKS_DIFFER_MS = 60_000
-"""How far a resume's clock may be behind that of the halt it lifts."""
+"""How far the broker that took a resume may be behind the one that took the halt it lifts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _cancel_requested(state: Authority, message: CancelRequested) -> Authority:
 def _resumed(state: Authority, message: TradingResumed) -> Authority:
     lifted = frozenset(message.halt_ids)
     stops = [stop for halt_id, stop in state.stops.items() if halt_id in lifted]
-    # By a slow clock it may be dated before the halt; a halt that a fast one dated far ahead must not void what is to come.
+    # Brokers' clocks step, and another one may lead since the halt; one far ahead must not void what is to come.
     before_ms = max(message.at_ms, *(min(stop.at_ms, message.at_ms + CLOCKS_DIFFER_MS) for stop in stops), 0)
     scopes = {message.scope, *(stop.scope for stop in stops)}
     voided = {scope: max(before_ms, state.voided_before_ms.get(scope, 0)) for scope in sorted(scopes)}

@@ -1,6 +1,6 @@
 """What operators had allowed at a time: the control topic once more, with a tolerance for how fast a word is heard.
 
-Who obeys a control event reads the topic a moment after it was written, by another clock. So for `HEARD_WITHIN_MS` around
+Who obeys a control event reads the topic a moment after the broker took it, by another clock. So for `HEARD_WITHIN_MS` around
 an event both what was said before and what is said from then on may be obeyed; only what neither allows is a violation.
 """
 
@@ -44,23 +44,23 @@ class Control:
         self._heard = Recent(1 << 14)
 
     def take(self, raw: Raw) -> None:
-        """Hear one event; nobody obeys one that nobody signed, that comes again, or that is dated back, be it by a key that had
-        ended when the newest was said. A stop counts at any date."""
+        """Hear one event, as of when the broker took it; nobody obeys one that nobody signed, or by a key that had ended by
+        then, that comes again, or that is dated back. A stop counts at any date."""
         fields, kind = raw.fields, raw.kind
-        at_ms = fields.get("at_ms")
-        if not isinstance(at_ms, int) or not raw.ce_type.startswith("trimtab.control."):
+        dated_ms = fields.get("at_ms")
+        if not isinstance(dated_ms, int) or not raw.ce_type.startswith("trimtab.control."):
             return
         is_stop = kind == "trading-stopped"
-        signed_ms = at_ms if is_stop else max(at_ms, self._newest_ms)
+        signed_ms = dated_ms if is_stop else max(dated_ms, raw.at_ms, self._newest_ms)
         if self._authors.doubt(raw, "control", signed_ms) or not self._heard.add(f"{raw.ce_type} {raw.value.hex()}"):
             return
         if is_stop:
-            self._stops.setdefault(fields["halt_id"], _Stop(fields["scope"], at_ms))
+            self._stops.setdefault(fields["halt_id"], _Stop(fields["scope"], raw.at_ms))
             return
-        if at_ms < self._newest_ms - DATED_BACK_MS_MAX:
+        if dated_ms < self._newest_ms - DATED_BACK_MS_MAX:
             return
-        self._newest_ms = max(self._newest_ms, at_ms)
-        self._obey(raw, fields, at_ms)
+        self._newest_ms = max(self._newest_ms, raw.at_ms)
+        self._obey(raw, fields, raw.at_ms)
 
     def _obey(self, raw: Raw, fields: Mapping[str, Any], at_ms: int) -> None:
         match raw.kind:

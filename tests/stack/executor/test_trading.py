@@ -121,8 +121,9 @@ async def test_given_a_stop_by_control_when_resumed_then_only_later_commands_are
         await installation.control(TradingStopped(**stop, kind=StopKind.HALT))
         refused = await installation.command(installation.place())
         assert await ended(installation, refused, "not-admitted", "closed") == ["not-admitted"]
-        decided_before = installation.place()
-        resume = TradingResumed(scope="venue:sim", at_ms=CLOCK.wall_ms() + 1, who="tester", halt_ids=("b" * 32,))
+        decided_before = installation.place(decided_at_ms=CLOCK.wall_ms() - 10)
+        slow_ms = CLOCK.wall_ms() - 300_000
+        resume = TradingResumed(scope="venue:sim", at_ms=slow_ms, who="tester", halt_ids=("b" * 32,))
         await installation.control(resume)
         voided = await installation.command(decided_before)
         assert await ended(installation, voided, "not-admitted", "closed") == ["not-admitted"]

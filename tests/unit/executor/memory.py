@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 
 from streams.ports import Lease, LeaseUnreachableError, Output, PositionLostError, Record
-from streams.topics import partition_of
+from streams.topics import OPERATOR_CONTROL, partition_of
 
 PARTITIONS = 4
 
 
 class Broker:
-    """Topics as lists; what readers wait on."""
+    """Topics as lists; what readers wait on. Where it has a clock, that dates the control topic (LogAppendTime)."""
 
     def __init__(self) -> None:
+        self.clock_ms: int | None = None
         self.topics: dict[tuple[str, int], list[Record]] = {}
         self.begins: dict[tuple[str, int], int] = {}
         self.away = False
@@ -24,7 +25,9 @@ class Broker:
     def append(self, output: Output) -> int:
         partition = output.partition if output.partition is not None else partition_of(output.key, PARTITIONS)
         records = self.partition(output.topic, partition)
-        records.append(Record(output.topic, partition, len(records), output.key, output.value, output.headers))
+        appends = self.clock_ms is not None and output.topic == OPERATOR_CONTROL
+        at_ms = self.clock_ms if appends else output.timestamp_ms
+        records.append(Record(output.topic, partition, len(records), output.key, output.value, output.headers, at_ms or 0))
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)

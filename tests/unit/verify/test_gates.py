@@ -150,6 +150,20 @@ def test_i16_while_an_operator_has_stopped_trading(history: History, scope: str)
     assert history.report().passed
 
 
+def test_i16_an_operators_clock_makes_no_violation_and_hides_none(history: History):
+    """What he says counts from when the broker took it; before, a slow clock stopped backwards, and a fast one resumed late."""
+    stop = TradingStopped(scope="all", at_ms=START_MS - 300_000, who="ada", halt_id=digest_id("h"), kind=StopKind.HALT)
+    history.topics[CONTROL].append(said(CONTROL, 3, "all", stop, START_MS + 20_000))
+    assert history.report().passed
+    history.topics[CONTROL][-1] = said(CONTROL, 3, "all", stop, START_MS - 60_000)
+    resume = TradingResumed(scope="all", at_ms=START_MS + 300_000, who="ada", halt_ids=(digest_id("h"),))
+    history.topics[CONTROL].append(said(CONTROL, 4, "all", resume, START_MS - 20_000))
+    assert history.report().passed
+    fast = stop.model_copy(update={"at_ms": START_MS + 300_000, "halt_id": digest_id("i")})
+    history.topics[CONTROL].append(said(CONTROL, 5, "all", fast, START_MS - 15_000))
+    assert failed(history).keys() == {"I16"}
+
+
 def test_i16_a_stop_of_somebody_else_of_a_stranger_and_one_that_was_just_said_stop_nothing(history: History):
     stop = TradingStopped(scope="venue:other", at_ms=LONG_AGO_MS, who="ada", halt_id=digest_id("h"), kind=StopKind.HALT)
     young = stop.model_copy(update={"scope": "all", "at_ms": START_MS, "halt_id": digest_id("i")})
