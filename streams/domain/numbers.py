@@ -48,12 +48,6 @@ def price_up(value: Decimal, tick: Decimal) -> Decimal:
     return _multiple(value, tick, ROUND_CEILING)
 
 
-def quote_floor(value: Decimal) -> tuple[Decimal, Decimal]:
-    """An amount at 18 places rounded down, and the rest that was cut (0 <= rest < 1e-18); their sum is `value`."""
-    kept = value.quantize(_ATTO, rounding=ROUND_FLOOR, context=_QUANTIZE)
-    return kept, _QUANTIZE.subtract(value, kept)
-
-
 def wire(value: Decimal) -> Decimal:
     """A figure of a decision (weight, mark, net asset value) at the wire's 18 places, half to even; never for money."""
     return value.quantize(_ATTO, rounding=ROUND_HALF_EVEN, context=_QUANTIZE)

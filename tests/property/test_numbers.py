@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.values import exact, plain
 from streams.domain.ids import client_order_id, command_id, digest_id, signal_id
-from streams.domain.numbers import MONEY, floor_to_step, price_down, price_up, quote_floor
+from streams.domain.numbers import MONEY, floor_to_step, price_down, price_up
 
 wire = st.decimals(min_value=Decimal("-1e19"), max_value=Decimal("1e19"), places=18)
 positive = st.decimals(min_value=Decimal("1e-18"), max_value=Decimal("1e15"), places=18)
@@ -33,14 +33,6 @@ def test_amounts_and_prices_land_on_ticks_and_on_the_safe_side(value: Decimal, t
         assert down % tick == 0
         assert up % tick == 0
     assert floor_to_step(value, tick) == down
-
-
-@given(positive, positive)
-def test_a_quote_amount_is_cut_and_the_rest_is_kept(price: Decimal, quantity: Decimal):
-    product = MONEY.multiply(price, quantity)
-    kept, rest = quote_floor(product)
-    assert MONEY.add(kept, rest) == product
-    assert 0 <= rest < Decimal("1e-18")
 
 
 def test_money_never_rounds_and_the_thread_context_does_not_matter():

@@ -11,14 +11,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-from streams.domain.errors import InvariantError, RefusedError, TrimtabError, UnreachableError
+from streams.domain.errors import TrimtabError, UnreachableError
 
 logger = logging.getLogger(__name__)
 
-EXIT_REFUSED = RefusedError.exit_code
-"""The start was refused (topics, version rule, missing checkpoint); the line says what to do. Restarting cannot help."""
-EXIT_INVARIANT = InvariantError.exit_code
-"""An invariant of the shell broke: offset gap, state hash, journal shorter than the checkpoint."""
 EXIT_FAILED = 71
 """The fold or a library raised. The supervisor restarts, and gives up after three failures at one offset."""
 EXIT_WATCHDOG = UnreachableError.exit_code

@@ -42,7 +42,6 @@ NO_SUCH_ORDER = Answer(-2013, "Order does not exist.")
 CANCEL_REJECTED = Answer(-2011, "Unknown order sent.")
 NEITHER_ID = Answer(-1102, "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!")
 NO_SUCH_METHOD = Answer(-1000, "Unknown method.")
-BAD_REQUEST_FRAME = Answer(-1100, "Illegal characters found in a parameter.")
 
 OF_REFUSAL = {
     Refusal.PRICE_FILTER: Answer(-1013, "Filter failure: PRICE_FILTER"),

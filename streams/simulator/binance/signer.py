@@ -18,7 +18,6 @@ from streams.simulator.settings import KeySettings
 RECV_WINDOW_MS = 5_000
 RECV_WINDOW_MS_MAX = 60_000
 AHEAD_MS_MAX = 1_000
-ENCODED_FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import lru_cache
 from random import Random
 
-from streams.simulator.tapes.bars import MINUTE_MS, Bar, load_bars
+from streams.simulator.tapes.bars import load_bars
 from streams.simulator.tapes.depth import Levels
 from streams.simulator.tapes.listings import LISTINGS
 from streams.simulator.tapes.path import PricePath
@@ -66,12 +66,6 @@ class Tape:
     def day(self, symbol: str, at_ms: int) -> Day:
         """What the day's ticker says at an instant, from complete bars (the first bar while there is none)."""
         return _day(symbol, max(1, self._paths[symbol].bar_index(at_ms)))
-
-    def bars_before(self, symbol: str, at_ms: int, count: int) -> tuple[Bar, ...]:
-        """The last `count` bars that were complete at an instant (fewer near the tape's beginning)."""
-        bars = load_bars(symbol)
-        complete = max(0, min(len(bars), (at_ms - bars[0].at_ms) // MINUTE_MS))
-        return bars[max(0, complete - count) : complete]
 
 
 def price_at(symbol: str, at_ms: int, seed: int = SEED) -> Decimal:

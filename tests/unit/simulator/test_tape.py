@@ -109,14 +109,6 @@ def test_a_beat_changes_sizes_only():
     assert first != second
 
 
-def test_the_bars_before_an_instant_are_complete_ones():
-    tape = Tape()
-    bars = tape.bars_before("BTCUSDT", START_MS + 59_999, 60)
-    assert (len(bars), bars[-1].at_ms) == (60, START_MS - MINUTE_MS)
-    assert tape.bars_before("BTCUSDT", TAPE_FIRST_MS, 60) == ()
-    assert len(tape.bars_before("BTCUSDT", TAPE_END_MS, 9_999)) == 1_440
-
-
 def test_the_days_figures_come_from_complete_bars():
     tape = Tape()
     bars = load_bars("BTCUSDT")[:2]
