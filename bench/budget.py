@@ -24,7 +24,7 @@ from schemas.orders import CommandExpiredUnsent, CommandNotAdmitted, OrderClosed
 from streams.domain.numbers import price_down
 from streams.gateways.kafka import KafkaReader
 from streams.local.flow import Flow
-from streams.ports import Output
+from streams.ports.log import Output
 from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of, partitions_of
 
 SOURCES = 10

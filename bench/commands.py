@@ -14,7 +14,7 @@ from schemas.orders import AccountOpened, PlaceOrder
 from streams.domain.ids import command_id, digest_id
 from streams.domain.numbers import price_down, price_up
 from streams.gateways.kafka import KafkaLog
-from streams.ports import Output, Signer
+from streams.ports.log import Output, Signer
 from streams.simulator.tapes.tape import price_at
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, partition_of, partitions_of
 

@@ -24,7 +24,7 @@ from schemas.venue import TradingStatus, VenueRules
 from streams.agents.portfolio import PortfolioFold
 from streams.domain.ids import digest_id
 from streams.domain.ledger.books import Books
-from streams.ports import Output, Record
+from streams.ports.log import Output, Record
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_LEDGER, PORTFOLIO_JOURNAL, VENUE_RULES
 
 START_MS = 1_722_838_200_000

@@ -25,7 +25,7 @@ from streams.gateways.kafka import FETCH_WAIT_MS, KafkaLog
 from streams.gateways.kafka_access import client_args
 from streams.local.flow import Flow
 from streams.local.server import LocalStackError
-from streams.ports import Output, Signer
+from streams.ports.log import Output, Signer
 from streams.settings import PREFIX
 from streams.topics import OPERATOR_CONTROL
 

@@ -25,7 +25,7 @@ from streams.domain.ids import digest_id
 from streams.domain.ledger.books import Books
 from streams.gateways.kafka import KafkaLog
 from streams.local.flow import Flow, on_target
-from streams.ports import Output, Record
+from streams.ports.log import Output, Record
 from streams.topics import (
     MARKET_TICKERS,
     OPERATOR_CONTROL,

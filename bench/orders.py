@@ -23,7 +23,7 @@ from schemas.orders import CommandExpiredUnsent, CommandNotAdmitted, OrderAccept
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.kafka_admin import Floors, create_topics
 from streams.local.flow import Flow
-from streams.ports import Output, Record
+from streams.ports.log import Output, Record
 from streams.topics import ORDERS_EVENTS, partitions_of
 
 ACCOUNTS, SHARDS = 20, 2

@@ -23,7 +23,7 @@ from streams.gateways.kafka import KafkaReader
 from streams.gateways.postgres import AsyncConnection
 from streams.local.flow import ROLES, Flow
 from streams.local.server import LocalStackError
-from streams.ports import Output, Record
+from streams.ports.log import Output, Record
 from streams.topics import MARKET_TICKERS, ORDERS_EVENTS, ORDERS_LEDGER, PORTFOLIO_JOURNAL, REBALANCE_SIGNALS
 
 PORTFOLIOS, SHARDS = 8, 2

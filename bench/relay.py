@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from streams.gateways.kafka import FETCH_WAIT_MS
 from streams.gateways.kafka_access import client_args
-from streams.ports import KafkaConnection
+from streams.ports.log import KafkaConnection
 from streams.topics import HOUR_MS, Topic
 
 RELAY_IN = "bench.relay-in.v1"

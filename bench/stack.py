@@ -17,7 +17,7 @@ from streams.gateways.kafka_admin import Floors, create_topics
 from streams.local.flow import ROLES, Flow, VenuePlan
 from streams.local.install import read_installed
 from streams.local.supervisor import Role
-from streams.ports import KafkaConnection
+from streams.ports.log import KafkaConnection
 from streams.topics import partitions_of
 
 FULL_SPEED = 300

@@ -53,7 +53,8 @@ from streams.gateways.signing import Ed25519Verifier
 from streams.gateways.venue.profile import Credentials, VenueProfile
 from streams.gateways.venue.trading import CcxtTrading
 from streams.local.flow import Flow, on_target
-from streams.ports import Output, Point
+from streams.ports.log import Output
+from streams.ports.process import Point
 from streams.simulator.tapes.tape import price_at
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
 

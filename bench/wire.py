@@ -17,7 +17,7 @@ from bench.stack import add_process, connection, flow, open_log, pause, settings
 from schemas.control import KeyPurpose
 from streams.gateways.kafka_admin import Floors, create_topics
 from streams.local.flow import Flow
-from streams.ports import Output
+from streams.ports.log import Output
 
 EVERY_S = 0.05
 ACCOUNT, PORTFOLIO = "a0000", "p0000"

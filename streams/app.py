@@ -22,7 +22,10 @@ from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.kafka_admin import Floors, require_topics
 from streams.gateways.loop import run_loop
 from streams.gateways.signing import signer_of, verifier_of
-from streams.ports import NO_CRASH_POINTS, CrashPoints, FoldFactory, FoldSpec, ListeningVenue, Signer
+from streams.ports.folds import FoldFactory, FoldSpec
+from streams.ports.log import Signer
+from streams.ports.process import NO_CRASH_POINTS, CrashPoints
+from streams.ports.venue import ListeningVenue
 from streams.settings import KeyPair, Settings, secret
 from streams.topics import ORDERS_EVENTS, partitions_of, topics_of
 

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from schemas.values import Asset, Name, Price, Symbol, Weight, plain
 from streams.domain.errors import RefusedError
-from streams.ports import KafkaConnection
+from streams.ports.log import KafkaConnection
 
 PREFIX = "TRIMTAB_"
 FILE_VARIABLE = "TRIMTAB_CONFIG"

@@ -7,7 +7,7 @@ not be written, and nobody would read past the record any more.
 from collections import deque
 
 from schemas.envelope import Headers
-from streams.ports import Output, Record
+from streams.ports.log import Output, Record
 from streams.topics import dead_letter
 
 REASON_CHARACTERS_MAX = 500

@@ -2,7 +2,7 @@
 
 from schemas.codec import encode
 from schemas.envelope import Envelope, Message
-from streams.ports import Output
+from streams.ports.log import Output
 
 
 def enveloped(

@@ -14,14 +14,15 @@ from streams.agents.deadletter import dead_letter_of
 from streams.agents.envelopes import enveloped
 from streams.domain.ids import digest_id
 from streams.domain.ledger.books import STATE_VERSION, Books
-from streams.ports import FoldSpec, Output, Record
+from streams.ports.folds import FoldSpec
+from streams.ports.log import Output, Record
 from streams.topics import LEDGER_APPLICATION, ORDERS_EVENTS, ORDERS_LEDGER, dead_letter
 
 DEAD_LETTERS = dead_letter(ORDERS_EVENTS, "ledger")
 
 
 class LedgerFold:
-    """The fold of one partition of execution events (`streams.ports.Fold`).
+    """The fold of one partition of execution events (the port `Fold`).
 
     `repeats_and_evidence`, `dead_lettered` and `booked` count what became of the records since this object was made.
     """

@@ -15,12 +15,13 @@ from streams.domain.intake.acceptance import Verdict, accept, journal_record
 from streams.domain.portfolio.shard import step
 from streams.domain.portfolio.snapshot import STATE_VERSION, dump, load
 from streams.domain.portfolio.state import Shard, World
-from streams.ports import FoldSpec, Output, Record
+from streams.ports.folds import FoldSpec
+from streams.ports.log import Output, Record
 from streams.topics import ORDERS_COMMANDS, PORTFOLIO_APPLICATION, PORTFOLIO_JOURNAL, REBALANCE_SIGNALS
 
 
 class PortfolioFold:
-    """The fold of one journal partition (`streams.ports.Fold`); `functools.partial(PortfolioFold, environment)` makes them.
+    """The fold of one journal partition (the port `Fold`); `functools.partial(PortfolioFold, environment)` makes them.
 
     `verdicts` counts what became of the journal's records since this object was made: ignored ones are a former writer's.
     `screened` False looks at every portfolio at every record; the outputs are the same bytes, only later.

@@ -20,7 +20,9 @@ from streams.agents.deadletter import dead_letter_of
 from streams.agents.waiting import pause
 from streams.domain.errors import RefusedError, UnreachableError
 from streams.domain.ledger.projection import Change, Heads, Origin, of_entry, of_latency, of_signal
-from streams.ports import Clock, Log, LogReader, Output, PositionLostError, ProjectionMovedError, ProjectionStore, Record
+from streams.ports.database import ProjectionMovedError, ProjectionStore
+from streams.ports.log import Log, LogReader, Output, PositionLostError, Record
+from streams.ports.process import Clock
 from streams.topics import ORDERS_LEDGER, REBALANCE_SIGNALS, VENUE_LATENCY
 
 log = logging.getLogger("trimtab.projector")

@@ -33,7 +33,7 @@ from streams.domain.errors import RefusedError, UnknownOutcomeError, Unreachable
 from streams.gateways.kafka import KafkaLog
 from streams.gateways.keys import TrustedFile
 from streams.gateways.signing import signer_of, verifier_of
-from streams.ports import Output, UntrustedError
+from streams.ports.log import Output, UntrustedError
 from streams.settings import Settings
 from streams.topics import OPERATOR_CONTROL
 

@@ -18,7 +18,7 @@ from streams.domain.orders.opening import OUR_CLIENT_ID
 from streams.domain.orders.outcome import OrderView, VenueReply
 from streams.domain.orders.stimuli import CancelRequest
 from streams.gateways.clock import SystemClock
-from streams.ports import TradingVenue
+from streams.ports.venue import TradingVenue
 from streams.settings import Settings
 
 POLL_S = 0.5

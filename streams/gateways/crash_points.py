@@ -10,7 +10,7 @@ import signal
 from enum import StrEnum
 from pathlib import Path
 
-from streams.ports import Point
+from streams.ports.process import Point
 
 
 class Happening(StrEnum):

@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streams.domain.errors import RefusedError, UnreachableError
 from streams.gateways.kafka_access import KNOCK_TIMEOUT_MS, client_args, knock
-from streams.ports import Headers, KafkaConnection, Output, PositionLostError, Record
+from streams.ports.log import Headers, KafkaConnection, Output, PositionLostError, Record
 
 QUEUED_MAX = 200_000
 FETCH_WAIT_MS = 20  # one fetch in flight per broker: a longer wait delays records of every other partition

@@ -24,7 +24,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.domain.errors import RefusedError
-from streams.ports import KafkaConnection
+from streams.ports.log import KafkaConnection
 
 KNOCK_TIMEOUT_MS = 10_000
 # The first bytes of a TLS alert, where a client without TLS reads the length of an answer.

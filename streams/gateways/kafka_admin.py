@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from streams.domain.errors import RefusedError
 from streams.gateways.kafka import patiently
 from streams.gateways.kafka_access import client_args
-from streams.ports import KafkaConnection
+from streams.ports.log import KafkaConnection
 from streams.topics import DATED_BY_BROKER, FOR_EVER, Problem, Topic
 
 log = logging.getLogger("trimtab.topics")

@@ -17,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool, TooManyRequests
 
 from streams.domain.errors import UnreachableError
 from streams.gateways.postgres import AsyncConnection, make_pool, single
-from streams.ports import Lease, LeaseUnreachableError
+from streams.ports.database import Lease, LeaseUnreachableError
 
 _T = TypeVar("_T")
 _Tenure = tuple[str, str, int]

@@ -15,7 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 from streams.domain.errors import InvariantError, RefusedError
 from streams.domain.ledger.projection import MONTHLY, Change, Head
 from streams.gateways.postgres import ADVISORY_LOCK, AsyncConnection, make_pool, partition_statements, transaction
-from streams.ports import ProjectionMovedError
+from streams.ports.database import ProjectionMovedError
 
 _ENTRY = (
     "account", "sequence", "at", "kind", "event_id", "portfolio", "command_id", "target_command_id", "client_order_id",

@@ -25,7 +25,7 @@ from streams.gateways.keys import (
     private_key_of,
     time_text,
 )
-from streams.ports import Output, Record, Signer, UntrustedError, Verifier
+from streams.ports.log import Output, Record, Signer, UntrustedError, Verifier
 from streams.settings import Settings
 from streams.topics import OPERATOR_CONTROL, ORDERS_COMMANDS
 

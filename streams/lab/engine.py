@@ -9,7 +9,8 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Protocol
 
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
-from streams.ports import LeaseUnreachableError, PositionLostError
+from streams.ports.database import LeaseUnreachableError
+from streams.ports.log import PositionLostError
 
 PORT_ERRORS = (RefusedError, UnreachableError, UnknownOutcomeError, LeaseUnreachableError, PositionLostError)
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from streams.agents.executor.spool import Kept
 from streams.domain.orders.authority import Authority, fold
 from streams.lab.history import History
-from streams.ports import Point
+from streams.ports.process import Point
 
 BOOT_MS = 1_000_000
 SYNCHRONIZED_MS = 6000

@@ -32,7 +32,7 @@ from streams.local.child import Child
 from streams.local.database import Database
 from streams.local.server import HOST, LocalStackError, clear_directory, free_port
 from streams.local.supervisor import Role, RoleState, Supervisor
-from streams.ports import Signer
+from streams.ports.log import Signer
 from streams.settings import FILE_VARIABLE, PREFIX, load
 from streams.simulator.tapes.tape import price_at
 

@@ -10,7 +10,7 @@ from schemas.envelope import SIGNATURE
 from schemas.signing import signed_bytes
 from streams.gateways.keys import TrustedFile
 from streams.gateways.signing import Ed25519Verifier
-from streams.ports import Record, UntrustedError
+from streams.ports.log import Record, UntrustedError
 from streams.topics import ORDERS_COMMANDS
 from tests.examples import example
 from tests.unit.signing.authors import ENVIRONMENT, NOW_MS, Office

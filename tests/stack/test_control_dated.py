@@ -5,7 +5,7 @@ import time
 from streams.gateways.kafka import KafkaLog
 from streams.gateways.kafka_admin import Floors, check_topics, create_topics
 from streams.local.broker import Broker
-from streams.ports import KafkaConnection, Output
+from streams.ports.log import KafkaConnection, Output
 from streams.topics import OPERATOR_CONTROL, TABLE
 
 YEAR_MS = 365 * 24 * 3_600_000

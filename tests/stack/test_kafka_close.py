@@ -6,7 +6,7 @@ import gc
 from streams.gateways.kafka import KafkaReader
 from streams.gateways.kafka_admin import Floors, create_topics
 from streams.local.broker import Broker
-from streams.ports import KafkaConnection
+from streams.ports.log import KafkaConnection
 from streams.topics import Topic
 
 SOURCE = Topic("source", "any", "anything", 1, 60_000, ("writer",), ("reader",))

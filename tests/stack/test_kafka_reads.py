@@ -8,7 +8,7 @@ import pytest
 from streams.gateways.kafka import TOGETHER_MAX, KafkaLog
 from streams.gateways.kafka_admin import Floors, create_topics
 from streams.local.broker import Broker
-from streams.ports import KafkaConnection, Output, PositionLostError
+from streams.ports.log import KafkaConnection, Output, PositionLostError
 from streams.topics import Topic
 
 PLACE = ("events", 0)

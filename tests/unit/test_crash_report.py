@@ -4,7 +4,7 @@ import pytest
 
 from schemas.codec import encode
 from schemas.envelope import Envelope
-from streams.ports import Record
+from streams.ports.log import Record
 from streams.topics import ORDERS_EVENTS, REBALANCE_SIGNALS
 from tests.crash.flow.report import parts
 from tests.crash.flow.rounds import Struck

@@ -11,7 +11,7 @@ from streams.cli.control import ControlTopic
 from streams.domain.control import DATED_BACK_MS_MAX, Hearing, OutOfTimeError
 from streams.gateways.keys import TrustedFile, private_key_in
 from streams.gateways.signing import Ed25519Signer, Ed25519Verifier
-from streams.ports import Record, UntrustedError
+from streams.ports.log import Record, UntrustedError
 from streams.settings import Settings
 from streams.topics import OPERATOR_CONTROL
 from tests.examples import example

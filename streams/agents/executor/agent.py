@@ -18,7 +18,10 @@ from streams.agents.executor.surroundings import Stamp, Surroundings
 from streams.agents.executor.tail import Tail
 from streams.agents.waiting import pause
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
-from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, ListeningVenue, Log, LogReader, ManyLeases, Verifier
+from streams.ports.database import ManyLeases
+from streams.ports.log import Log, LogReader, Verifier
+from streams.ports.process import NO_CRASH_POINTS, Clock, CrashPoints
+from streams.ports.venue import ListeningVenue
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS
 
 log = logging.getLogger("trimtab.executor")

@@ -18,7 +18,8 @@ from streams.agents.deadletter import Few, dead_letter_of
 from streams.agents.executor.tail import Tail
 from streams.domain.control import Hearing, dated
 from streams.domain.orders.authority import Authority, fold
-from streams.ports import Clock, Log, PositionLostError, Record, UntrustedError, Verifier
+from streams.ports.log import Log, PositionLostError, Record, UntrustedError, Verifier
+from streams.ports.process import Clock
 from streams.topics import OPERATOR_CONTROL
 
 log = logging.getLogger("trimtab.executor")

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from streams.agents.executor.config import ExecutorConfig
 from streams.agents.executor.fence import LostError
-from streams.ports import Clock, Lease, LeaseUnreachableError, ManyLeases
+from streams.ports.database import Lease, LeaseUnreachableError, ManyLeases
+from streams.ports.process import Clock
 
 log = logging.getLogger("trimtab.executor")
 

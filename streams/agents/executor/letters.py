@@ -22,7 +22,7 @@ from schemas.orders import (
 from streams.agents.envelopes import enveloped
 from streams.domain.errors import InvariantError
 from streams.domain.ids import digest_id
-from streams.ports import Output
+from streams.ports.log import Output
 from streams.topics import ORDERS_EVENTS
 
 

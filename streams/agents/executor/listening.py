@@ -12,7 +12,8 @@ from schemas.orders import OrderFilled
 from streams.agents.executor.inbox import Inbox
 from streams.domain.orders.outcome import OrderNews
 from streams.domain.orders.stimuli import OrderHeard
-from streams.ports import Clock, ListeningVenue
+from streams.ports.process import Clock
+from streams.ports.venue import ListeningVenue
 
 log = logging.getLogger("trimtab.executor")
 

@@ -9,7 +9,7 @@ from streams.domain.orders.books import Books
 from streams.domain.orders.opening import OUR_CLIENT_ID
 from streams.domain.orders.outcome import OrderView, TradeView
 from streams.domain.orders.stimuli import Look, LookUp, Scope, Snapshot
-from streams.ports import TradingVenue
+from streams.ports.venue import TradingVenue
 
 log = logging.getLogger("trimtab.executor")
 

@@ -13,7 +13,9 @@ from streams.agents.executor.takeover import Past, Watch, announce, claim, publi
 from streams.agents.executor.tenure import Tenure
 from streams.agents.waiting import pause
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
-from streams.ports import Lease, LeaseUnreachableError, ListeningVenue, Point
+from streams.ports.database import Lease, LeaseUnreachableError
+from streams.ports.process import Point
+from streams.ports.venue import ListeningVenue
 
 log = logging.getLogger("trimtab.executor")
 

@@ -14,7 +14,8 @@ from schemas.market import Ticker
 from streams.agents.executor.tail import Tail
 from streams.domain.intake.validate import AHEAD_MS_MAX
 from streams.domain.orders.prices import Price, Prices, seen
-from streams.ports import Clock, Log, PositionLostError, Record
+from streams.ports.log import Log, PositionLostError, Record
+from streams.ports.process import Clock
 from streams.topics import MARKET_TICKERS, partition_of
 
 log = logging.getLogger("trimtab.executor")

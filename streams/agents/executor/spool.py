@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from streams.ports import Output
+from streams.ports.log import Output
 from streams.topics import ORDERS_EVENTS
 
 log = logging.getLogger("trimtab.executor")

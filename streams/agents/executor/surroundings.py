@@ -11,7 +11,9 @@ from streams.agents.executor.leasehold import Leasehold
 from streams.agents.executor.prices import PriceWatch
 from streams.agents.executor.spool import Kept, Spool
 from streams.agents.executor.tail import Tail
-from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, LeaseStore, Log, Verifier
+from streams.ports.database import LeaseStore
+from streams.ports.log import Log, Verifier
+from streams.ports.process import NO_CRASH_POINTS, Clock, CrashPoints
 
 COMPARING_MAX = 8
 """Accounts that are compared with the venue as a whole at the same time. Nothing waits for it for minutes, and a hundred that

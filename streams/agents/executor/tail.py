@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from streams.ports import LogReader, PositionLostError, Record
+from streams.ports.log import LogReader, PositionLostError, Record
 
 log = logging.getLogger("trimtab.executor")
 

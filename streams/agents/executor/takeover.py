@@ -17,7 +17,9 @@ from streams.agents.executor.surroundings import Ground
 from streams.domain.errors import InvariantError
 from streams.domain.orders.books import Books, evolve
 from streams.domain.orders.checkpoint import restore, with_command, without_commands
-from streams.ports import Lease, Point, PositionLostError, Record
+from streams.ports.database import Lease
+from streams.ports.log import PositionLostError, Record
+from streams.ports.process import Point
 from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS, partition_of
 
 log = logging.getLogger("trimtab.executor")

@@ -65,7 +65,10 @@ from streams.domain.orders.stimuli import (
     TakenOver,
     Ticked,
 )
-from streams.ports import LeaseUnreachableError, ListeningVenue, Point, PositionLostError, Record, UntrustedError
+from streams.ports.database import LeaseUnreachableError
+from streams.ports.log import PositionLostError, Record, UntrustedError
+from streams.ports.process import Point
+from streams.ports.venue import ListeningVenue
 from streams.topics import ORDERS_EVENTS, partition_of
 
 log = logging.getLogger("trimtab.executor")

@@ -12,7 +12,7 @@ from streams.agents.waiting import pause
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.domain.orders.books import Books
 from streams.domain.orders.stimuli import RightsRead, SnapshotRead, VenueTimeRead
-from streams.ports import TradingVenue
+from streams.ports.venue import TradingVenue
 
 log = logging.getLogger("trimtab.executor")
 

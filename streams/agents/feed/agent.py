@@ -19,7 +19,9 @@ from streams.agents.feed.publish import Publisher
 from streams.agents.feed.quotes import Quotes
 from streams.agents.feed.rulebook import Rulebook
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
-from streams.ports import Clock, KeyRights, Log, VenueReads, VenueStreams
+from streams.ports.log import Log
+from streams.ports.process import Clock
+from streams.ports.venue import KeyRights, VenueReads, VenueStreams
 
 REFUSED_PAUSE_MS = 60_000
 START_PAUSE_S_MAX = 8.0

@@ -17,7 +17,8 @@ from schemas.venue import VenueRules
 from streams import topics
 from streams.agents.envelopes import enveloped
 from streams.domain.ids import digest_id
-from streams.ports import Frame, Output
+from streams.ports.log import Output
+from streams.ports.venue import Frame
 
 RAW_BYTES_MAX = 256 * 1024
 REASON_CHARACTERS_MAX = 500

@@ -5,7 +5,7 @@ import logging
 from collections import deque
 
 from streams.domain.errors import UnreachableError
-from streams.ports import Log, Output
+from streams.ports.log import Log, Output
 
 log = logging.getLogger("trimtab.feed")
 

@@ -11,7 +11,8 @@ from streams.agents.feed.config import FeedConfig
 from streams.agents.feed.liveness import Liveness
 from streams.agents.feed.publish import Publisher
 from streams.domain.errors import RefusedError, UnknownOutcomeError
-from streams.ports import Clock, Frame, VenueReads, VenueStreams
+from streams.ports.process import Clock
+from streams.ports.venue import Frame, VenueReads, VenueStreams
 
 BOOK_RESET_PAUSE_MS_MAX = 60_000
 

@@ -9,7 +9,7 @@ from schemas.venue import TradingStatus, VenueRules
 from streams import topics
 from streams.agents.feed import messages
 from streams.domain.errors import RefusedError
-from streams.ports import Log, Record
+from streams.ports.log import Log, Record
 
 READ_CHUNK = 5000
 

@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable
 
 from streams.agents.sequencer.config import SequencerConfig
 from streams.agents.sequencer.shard import ShardSequencer
-from streams.ports import Clock, LeaseStore, Log, LogReader, Verifier
+from streams.ports.database import LeaseStore
+from streams.ports.log import Log, LogReader, Verifier
+from streams.ports.process import Clock
 
 
 class Sequencer:

@@ -24,7 +24,8 @@ from streams.domain.intake.needs import Needs
 from streams.domain.intake.shard import ShardIntake, Single
 from streams.domain.intake.sources import CONTROL, SOURCES, lost_until, source_name, split_source, start_of
 from streams.domain.intake.validate import GarbageError, Sound, read_sound
-from streams.ports import Clock, Log, Record, UntrustedError, Verifier
+from streams.ports.log import Log, Record, UntrustedError, Verifier
+from streams.ports.process import Clock
 from streams.topics import PORTFOLIO_JOURNAL
 
 log = logging.getLogger("trimtab.sequencer")

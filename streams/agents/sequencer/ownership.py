@@ -9,7 +9,8 @@ import asyncio
 import logging
 
 from streams.agents.sequencer.errors import OwnershipLostError
-from streams.ports import Clock, Lease, LeaseStore, LeaseUnreachableError
+from streams.ports.database import Lease, LeaseStore, LeaseUnreachableError
+from streams.ports.process import Clock
 
 log = logging.getLogger("trimtab.sequencer")
 

@@ -21,17 +21,9 @@ from streams.agents.sequencer.writer import JournalWriter, journal_output
 from streams.agents.waiting import pause
 from streams.domain.errors import UnreachableError
 from streams.domain.intake.acceptance import Acceptance
-from streams.ports import (
-    Clock,
-    Lease,
-    LeaseStore,
-    LeaseUnreachableError,
-    Log,
-    LogReader,
-    PositionLostError,
-    Record,
-    Verifier,
-)
+from streams.ports.database import Lease, LeaseStore, LeaseUnreachableError
+from streams.ports.log import Log, LogReader, PositionLostError, Record, Verifier
+from streams.ports.process import Clock
 from streams.topics import PORTFOLIO_JOURNAL
 
 log = logging.getLogger("trimtab.sequencer")

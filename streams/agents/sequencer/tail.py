@@ -4,7 +4,7 @@ from schemas import journal
 from schemas.envelope import Headers
 from streams.domain.errors import InvariantError, RefusedError
 from streams.domain.intake.acceptance import Acceptance, accept, journal_record
-from streams.ports import Log, Record
+from streams.ports.log import Log, Record
 from streams.topics import PORTFOLIO_JOURNAL
 
 CHUNK = 512

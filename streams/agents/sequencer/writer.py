@@ -22,7 +22,8 @@ from streams.domain.errors import InvariantError
 from streams.domain.ids import digest_id
 from streams.domain.intake.acceptance import Acceptance, Verdict, accept
 from streams.domain.intake.clock import sequenced_at
-from streams.ports import Clock, Log, Output
+from streams.ports.log import Log, Output
+from streams.ports.process import Clock
 from streams.topics import PORTFOLIO_JOURNAL
 
 log = logging.getLogger("trimtab.sequencer")

@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streams.domain.errors import RefusedError
 from streams.gateways.kafka_access import client_args
 from streams.gateways.kafka_admin import Floors, check_topics
-from streams.ports import CAUSE_HEADER, FoldSpec, KafkaConnection, Record
+from streams.ports.folds import CAUSE_HEADER, FoldSpec
+from streams.ports.log import KafkaConnection, Record
 from streams.topics import CHANGELOG_CONFIG, FOR_EVER, Topic, changelog
 
 logger = logging.getLogger(__name__)

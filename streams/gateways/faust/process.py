@@ -13,7 +13,8 @@ from streams.gateways.faust.shard import FoldObserver
 from streams.gateways.faust.shell import FoldShell
 from streams.gateways.faust.transport import make_app
 from streams.gateways.loop import run_loop
-from streams.ports import FoldFactory, FoldSpec, KafkaConnection, Signer
+from streams.ports.folds import FoldFactory, FoldSpec
+from streams.ports.log import KafkaConnection, Signer
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from streams.gateways.faust.history import History
 from streams.gateways.faust.start import resume
 from streams.gateways.faust.transport import BATCH_BYTES
 from streams.gateways.kafka_access import client_args
-from streams.ports import FoldFactory, FoldSpec, KafkaConnection
+from streams.ports.folds import FoldFactory, FoldSpec
+from streams.ports.log import KafkaConnection
 from streams.topics import changelog
 
 logger = logging.getLogger(__name__)

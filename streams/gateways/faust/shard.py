@@ -15,7 +15,8 @@ from typing import Protocol
 from streams.domain.errors import InvariantError
 from streams.gateways.faust.checkpoint import Checkpoint, CheckpointWriter, Entry
 from streams.gateways.faust.history import cause_of
-from streams.ports import CAUSE_HEADER, Fold, FoldSpec, Output, Record
+from streams.ports.folds import CAUSE_HEADER, Fold, FoldSpec
+from streams.ports.log import Output, Record
 
 # Above this size a checkpoint is paced by its bytes alone, at one of these a second.
 PACE_BYTES = 1_000_000

@@ -19,7 +19,8 @@ from streams.gateways.faust.reading import Reading
 from streams.gateways.faust.shard import FoldObserver, OwnedShard
 from streams.gateways.faust.start import admit, resume
 from streams.gateways.faust.transport import Consumer, FoldApp
-from streams.ports import FoldFactory, FoldSpec, KafkaConnection, Output, Record, Signer
+from streams.ports.folds import FoldFactory, FoldSpec
+from streams.ports.log import KafkaConnection, Output, Record, Signer
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ changelog: starting over would repeat old decisions, hence it is refused and the
 from streams.domain.errors import InvariantError, RefusedError
 from streams.gateways.faust.checkpoint import Checkpoint, Found
 from streams.gateways.faust.history import Extent, History
-from streams.ports import Fold, FoldFactory, FoldSpec
+from streams.ports.folds import Fold, FoldFactory, FoldSpec
 
 
 class VersionRefusedError(RefusedError):

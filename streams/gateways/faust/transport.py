@@ -21,7 +21,8 @@ from faust.types import TP
 
 from streams.gateways.faust.ending import EXIT_FAILED, end_process
 from streams.gateways.kafka_access import client_args
-from streams.ports import FoldSpec, KafkaConnection
+from streams.ports.folds import FoldSpec
+from streams.ports.log import KafkaConnection
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from schemas.values import exact
 from streams.domain.errors import UnknownOutcomeError
 from streams.domain.numbers import MONEY
 from streams.domain.orders.outcome import FlowView
-from streams.ports import KeyRights
+from streams.ports.venue import KeyRights
 
 STREAMS_PER_SOCKET = 200
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

@@ -12,7 +12,8 @@ from decimal import ROUND_FLOOR, Decimal
 
 from streams.domain.errors import UnreachableError
 from streams.domain.numbers import DECISION
-from streams.ports import Clock, Pauses
+from streams.ports.database import Pauses
+from streams.ports.process import Clock
 
 log = logging.getLogger("trimtab.venue")
 

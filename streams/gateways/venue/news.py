@@ -18,7 +18,8 @@ from streams.gateways.venue.budget import RequestBudget
 from streams.gateways.venue.client import Credentials, make_client
 from streams.gateways.venue.profile import VenueProfile
 from streams.gateways.venue.sockets import SOCKET_LIFE_S, Sockets
-from streams.ports import Clock, NewsSink
+from streams.ports.process import Clock
+from streams.ports.venue import NewsSink
 
 log = logging.getLogger("trimtab.venue")
 

@@ -19,7 +19,8 @@ from streams.domain.errors import RefusedError, TrimtabError, UnknownOutcomeErro
 from streams.gateways.venue import binance as dialect
 from streams.gateways.venue.budget import PausedError, RequestBudget
 from streams.gateways.venue.client import Credentials, Failure, VenueProfile, facts_of, make_client
-from streams.ports import Clock, Frame, KeyRights, Probe
+from streams.ports.process import Clock
+from streams.ports.venue import Frame, KeyRights, Probe
 
 log = logging.getLogger("trimtab.venue")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from streams.ports import NO_CRASH_POINTS, CrashPoints, Point
+from streams.ports.process import NO_CRASH_POINTS, CrashPoints, Point
 
 
 class NotPermittedError(Exception):

@@ -11,7 +11,7 @@ from typing import Any
 from ccxt.base.errors import NetworkError
 
 from streams.gateways.venue.client import facts_of
-from streams.ports import Clock
+from streams.ports.process import Clock
 
 log = logging.getLogger("trimtab.venue")
 

@@ -21,7 +21,7 @@ from streams.domain.intake.book import DepthBook
 from streams.gateways.venue import binance as dialect
 from streams.gateways.venue.reads import CcxtReads
 from streams.gateways.venue.sockets import SOCKET_LIFE_S, Sockets
-from streams.ports import Frame, FrameSink
+from streams.ports.venue import Frame, FrameSink
 
 log = logging.getLogger("trimtab.venue")
 

@@ -31,7 +31,8 @@ from streams.gateways.venue.client import Credentials, facts_of, make_client, si
 from streams.gateways.venue.news import CcxtNews
 from streams.gateways.venue.profile import VenueProfile
 from streams.gateways.venue.request import NotPermittedError, connection_traces, sending
-from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, KeyRights, NewsSink
+from streams.ports.process import NO_CRASH_POINTS, Clock, CrashPoints
+from streams.ports.venue import KeyRights, NewsSink
 
 log = logging.getLogger("trimtab.venue")
 

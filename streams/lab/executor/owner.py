@@ -14,7 +14,8 @@ from streams.domain.errors import RefusedError, UnknownOutcomeError, Unreachable
 from streams.lab.engine import Pause
 from streams.lab.executor.seat import Seat
 from streams.lab.executor.tenure import Tenure
-from streams.ports import Lease, LeaseUnreachableError, Point
+from streams.ports.database import Lease, LeaseUnreachableError
+from streams.ports.process import Point
 
 _VENUE_ERRORS = (UnreachableError, UnknownOutcomeError, RefusedError)
 

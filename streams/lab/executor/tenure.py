@@ -50,7 +50,8 @@ from streams.lab.engine import Pause, Signal
 from streams.lab.executor.seat import Seat
 from streams.lab.outside.log import Written
 from streams.lab.outside.stream import Stream
-from streams.ports import LeaseUnreachableError, Point
+from streams.ports.database import LeaseUnreachableError
+from streams.ports.process import Point
 
 _VENUE_ERRORS = (UnreachableError, UnknownOutcomeError, RefusedError)
 

@@ -14,7 +14,7 @@ from streams.lab.history import History
 from streams.lab.outside.leases import Database
 from streams.lab.outside.venue import Venue
 from streams.lab.process import Process
-from streams.ports import KeyRights
+from streams.ports.venue import KeyRights
 
 REQUEST_TIMEOUT_MS = 3000
 QUESTION_TIMEOUT_MS = 1500

@@ -8,7 +8,7 @@ from streams.agents.executor.leasehold import resource_of
 from streams.lab.engine import Pause
 from streams.lab.history import History
 from streams.lab.process import Process
-from streams.ports import Lease, LeaseUnreachableError
+from streams.ports.database import Lease, LeaseUnreachableError
 
 _T = TypeVar("_T")
 TIMEOUT_MS = 1000

@@ -16,7 +16,7 @@ from streams.domain.errors import UnreachableError
 from streams.lab.engine import Pause
 from streams.lab.history import History
 from streams.lab.process import Process
-from streams.ports import Output, Record
+from streams.ports.log import Output, Record
 from streams.topics import ORDERS_COMMANDS, ORDERS_EVENTS
 
 

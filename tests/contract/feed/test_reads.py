@@ -11,7 +11,7 @@ from streams import topics
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
 from streams.gateways.venue.profile import VenueProfile
 from streams.gateways.venue.reads import CcxtReads
-from streams.ports import KeyRights
+from streams.ports.venue import KeyRights
 from tests.contract.feed.conftest import KEY, QUICK, Start
 from tests.contract.feed.fake_venue import FakeVenue, depth, exchange_info, market
 from tests.unit.feed.fakes import HandClock, until

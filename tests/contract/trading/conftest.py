@@ -11,7 +11,7 @@ from streams.gateways.clock import SystemClock
 from streams.gateways.venue.client import Credentials
 from streams.gateways.venue.profile import VenueProfile
 from streams.gateways.venue.trading import CcxtTrading
-from streams.ports import NO_CRASH_POINTS, CrashPoints
+from streams.ports.process import NO_CRASH_POINTS, CrashPoints
 from streams.simulator.server import Server
 from streams.simulator.settings import SimulatorSettings
 

@@ -38,7 +38,8 @@ from streams.gateways.signing import AnyAuthor
 from streams.gateways.venue.client import Credentials
 from streams.gateways.venue.profile import VenueProfile
 from streams.gateways.venue.trading import CcxtTrading
-from streams.ports import NO_CRASH_POINTS, CrashPoints, Output
+from streams.ports.log import Output
+from streams.ports.process import NO_CRASH_POINTS, CrashPoints
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS
 from tests.unit.executor.memory import Broker, MemoryLeases, MemoryLog, MemoryReader
 

@@ -6,7 +6,9 @@ What was given to the log's client and not acknowledged is kept or lost at death
 import asyncio
 from collections.abc import Awaitable
 
-from streams.ports import LeaseUnreachableError, Output, Point
+from streams.ports.database import LeaseUnreachableError
+from streams.ports.log import Output
+from streams.ports.process import Point
 from tests.unit.executor.memory import Broker, MemoryLeases, MemoryLog
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from schemas.orders import CancelEnded, CancelIntended, ClosedAs, OrderClosed, OrderIntended
 from streams.agents.executor.agent import Executor
-from streams.ports import Point
+from streams.ports.process import Point
 from streams.simulator.faults import FaultPlan
 from streams.simulator.server import Server
 from streams.simulator.settings import SimulatorSettings

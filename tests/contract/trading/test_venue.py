@@ -14,7 +14,7 @@ from streams.domain.errors import RefusedError, UnknownOutcomeError, Unreachable
 from streams.domain.orders.outcome import Failure, Proof, Standing, VenueReply, judge
 from streams.domain.orders.stimuli import CancelRequest, OrderRequest
 from streams.gateways.venue.trading import CcxtTrading
-from streams.ports import Point
+from streams.ports.process import Point
 from streams.simulator.server import Server
 from streams.simulator.settings import SimulatorSettings
 from tests.contract.trading.conftest import SETTINGS, SYMBOLS, liar, trading

@@ -12,7 +12,7 @@ import psycopg
 
 from streams.agents.executor.takeover import resource_of
 from streams.gateways.crash_points import Happening, arm
-from streams.ports import Point
+from streams.ports.process import Point
 from streams.topics import ORDERS_COMMANDS, partition_of
 from tests.crash.executor.lanes import GUARD_S, STOOD_STILL, Hand, Lane, is_so
 from tests.crash.executor.without import Part

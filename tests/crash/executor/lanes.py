@@ -21,7 +21,7 @@ import psycopg
 from schemas.orders import OrderIntended
 from streams.gateways.crash_points import Happening, arm, disarm, reached
 from streams.gateways.kafka import KafkaReader
-from streams.ports import Point
+from streams.ports.process import Point
 from streams.simulator.server import Server
 from streams.simulator.settings import SimulatorSettings
 from streams.topics import ORDERS_EVENTS

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 
-from streams.ports import Point
+from streams.ports.process import Point
 from tests.crash.executor.holes import held_over_a_take_over, held_until_the_lease_ends, row_lost
 from tests.crash.executor.lanes import STOOD_STILL, TAKE_OVER, Lane
 from tests.crash.executor.tally import LONG, SEED

@@ -12,7 +12,7 @@ from streams.gateways.clock import SystemClock
 from streams.gateways.crash_points import ArmedCrashPoints
 from streams.gateways.loop import run_loop
 from streams.gateways.venue.trading import CcxtTrading
-from streams.ports import Point
+from streams.ports.process import Point
 from tests.crash.executor.without import fitting
 from tests.stack.executor.process import build
 

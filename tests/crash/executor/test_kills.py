@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from streams.ports import Point
+from streams.ports.process import Point
 from tests.crash.executor.lanes import Lane, Park
 from tests.crash.executor.tally import LONG, SEED, Tally, conditions, opened, report
 

@@ -18,7 +18,7 @@ from schemas.orders import (
     OwnerStarted,
 )
 from streams.domain.ledger.books import Books
-from streams.ports import Record
+from streams.ports.log import Record
 
 TOO_LATE = "-1021"  # the venue's code for a timestamp outside the window
 ENDS = (OrderClosed, OrderRejected, CommandNotAdmitted, CommandExpiredUnsent, CancelEnded)

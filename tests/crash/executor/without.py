@@ -17,7 +17,10 @@ from streams.agents.executor.config import AccountConfig, ExecutorConfig
 from streams.domain.orders.outcome import Failure, VenueReply
 from streams.domain.orders.state import Rules
 from streams.domain.orders.stimuli import OrderRequest
-from streams.ports import Clock, Lease, LeaseUnreachableError, Log, LogReader, ManyLeases, Record, TradingVenue
+from streams.ports.database import Lease, LeaseUnreachableError, ManyLeases
+from streams.ports.log import Log, LogReader, Record
+from streams.ports.process import Clock
+from streams.ports.venue import TradingVenue
 from streams.topics import ORDERS_EVENTS
 from tests.stack.executor.process import Fitting
 

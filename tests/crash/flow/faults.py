@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from streams.ports import Point
+from streams.ports.process import Point
 
 ROLES = ("feed", "sequencer", "portfolio", "executor", "ledger", "projector")
 SERVERS = ("broker", "database")

@@ -32,7 +32,7 @@ from streams.gateways.postgres import AsyncConnection
 from streams.local.flow import ROLES, Flow, VenuePlan
 from streams.local.supervisor import RoleStatus
 from streams.matching.journal import Entry
-from streams.ports import KafkaConnection, Output
+from streams.ports.log import KafkaConnection, Output
 from streams.settings import PREFIX
 from streams.topics import DEAD_LETTERS, ORDERS_COMMANDS, ORDERS_EVENTS, REBALANCE_SIGNALS, dead_letter
 from tests.crash.executor.tally import SEED

@@ -24,7 +24,7 @@ from schemas.orders import (
 from schemas.rebalance import PortfolioHalted, PortfolioQuarantined
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.matching.journal import Entry
-from streams.ports import KafkaConnection, Record
+from streams.ports.log import KafkaConnection, Record
 from streams.topics import MARKET_TICKERS, ORDERS_EVENTS, ORDERS_LEDGER, PORTFOLIO_JOURNAL, REBALANCE_SIGNALS
 from tests.crash.flow.aside import Aside
 

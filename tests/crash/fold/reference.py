@@ -12,7 +12,7 @@ from decimal import Decimal
 
 import orjson
 
-from streams.ports import Output, Record
+from streams.ports.log import Output, Record
 
 PORTFOLIOS = 100
 ASSETS = 5

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams.gateways.faust.checkpoint import Checkpoint, find_checkpoint
-from streams.ports import Record
+from streams.ports.log import Record
 from tests.crash.fold.reference import ID_HEADER, ReferenceFold, event_value
 from tests.crash.fold.worker import Plan
 

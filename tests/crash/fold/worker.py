@@ -17,7 +17,8 @@ from faust.types import TP
 
 from streams.gateways.faust import FoldObserver, run_fold
 from streams.gateways.faust.transport import Consumer
-from streams.ports import Fold, FoldSpec, KafkaConnection, Record
+from streams.ports.folds import Fold, FoldSpec
+from streams.ports.log import KafkaConnection, Record
 from tests.crash.fold.reference import ReferenceFold
 
 

@@ -12,7 +12,7 @@ from schemas.account import AccountBalances
 from schemas.codec import encode
 from schemas.envelope import Envelope, Message
 from schemas.venue import VenueStatus
-from streams.ports import Output
+from streams.ports.log import Output
 from streams.topics import ACCOUNT_BALANCES, MARKET_TICKERS, ORDERS_LEDGER, VENUE_STATUS, partition_of
 from tests.stack.sequencer.installation import CLOCK, Installation, entries, ticker
 

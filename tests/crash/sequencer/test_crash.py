@@ -22,7 +22,7 @@ from streams.gateways.postgres import migrations
 from streams.local.broker import Broker
 from streams.local.child import Child
 from streams.local.database import Database
-from streams.ports import Record
+from streams.ports.log import Record
 from streams.topics import MARKET_TICKERS, PORTFOLIO_JOURNAL, dead_letter
 from tests.crash.sequencer.sources import SYMBOLS, Sources
 from tests.crash.sequencer.worker import Plan

@@ -21,7 +21,7 @@ from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.lease import PostgresLeases
 from streams.gateways.signing import AnyAuthor
-from streams.ports import KafkaConnection, Output
+from streams.ports.log import KafkaConnection, Output
 from streams.topics import PORTFOLIO_JOURNAL
 
 

@@ -30,7 +30,7 @@ from streams.gateways.kafka_admin import Floors, create_topics
 from streams.gateways.keys import make_pair, private_key_in
 from streams.gateways.signing import Ed25519Signer
 from streams.gateways.venue.profile import VenueProfile
-from streams.ports import KafkaConnection, Output, Record
+from streams.ports.log import KafkaConnection, Output, Record
 from streams.simulator.server import Server
 from streams.simulator.settings import SimulatorSettings
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, all_topics, partition_of

@@ -22,7 +22,8 @@ from streams.gateways.venue.budget import RequestBudget
 from streams.gateways.venue.client import Credentials
 from streams.gateways.venue.profile import VenueProfile
 from streams.gateways.venue.trading import CcxtTrading
-from streams.ports import NO_CRASH_POINTS, Clock, CrashPoints, KafkaConnection
+from streams.ports.log import KafkaConnection
+from streams.ports.process import NO_CRASH_POINTS, Clock, CrashPoints
 
 
 def _as_it_is(made: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 from streams.gateways.lease import PostgresLeases
 from streams.gateways.postgres import migrate
-from streams.ports import LeaseUnreachableError, ManyLeases
+from streams.ports.database import LeaseUnreachableError, ManyLeases
 from tests.unit.executor.memory import MemoryLeases, TestClock
 
 ROWS = tuple(f"executor/a{number:03}" for number in range(300))

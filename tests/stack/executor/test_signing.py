@@ -19,7 +19,7 @@ from schemas.envelope import SIGNATURE_KEY_ID, Envelope
 from schemas.orders import CommandEvent, CommandsDistrusted
 from streams.gateways.keys import TrustedFile, key_id_of, make_pair, private_key_in
 from streams.gateways.signing import Ed25519Signer
-from streams.ports import Output
+from streams.ports.log import Output
 from streams.settings import FILE_VARIABLE
 from streams.topics import OPERATOR_CONTROL, ORDERS_COMMANDS, dead_letter, partition_of
 from tests.stack.executor.installation import CLOCK, ENVIRONMENT, HOUR_MS, Installation, ended, opened, until

@@ -23,7 +23,7 @@ from streams.gateways.venue.client import Credentials
 from streams.gateways.venue.profile import VenueProfile
 from streams.gateways.venue.reads import CcxtReads
 from streams.gateways.venue.streams import CcxtStreams
-from streams.ports import KafkaConnection, Record
+from streams.ports.log import KafkaConnection, Record
 from streams.topics import topics_of
 
 READER = Credentials("sim-reader", "sim-reader-secret")

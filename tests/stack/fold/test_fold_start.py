@@ -7,7 +7,7 @@ import pytest
 
 from streams.domain.errors import RefusedError
 from streams.gateways.faust import recover_shard
-from streams.ports import Fold
+from streams.ports.folds import Fold
 from tests.crash.fold.reference import ReferenceFold
 from tests.crash.fold.rig import Rig
 

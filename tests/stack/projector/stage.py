@@ -13,7 +13,7 @@ from streams.gateways import postgres
 from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.projection import PostgresProjection
-from streams.ports import KafkaConnection, Output
+from streams.ports.log import KafkaConnection, Output
 from streams.topics import ORDERS_LEDGER, REBALANCE_SIGNALS, VENUE_LATENCY, dead_letter
 
 PARTITIONS = 2

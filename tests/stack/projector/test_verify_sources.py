@@ -10,7 +10,7 @@ import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.local.broker import Broker
-from streams.ports import Output
+from streams.ports.log import Output
 from streams.proof.verify import Report, Sources, verify
 from streams.proof.verify.facts import Raw
 from streams.proof.verify.verification import COMMANDS, CONTROL, EVENTS, JOURNAL

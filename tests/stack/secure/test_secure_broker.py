@@ -17,7 +17,7 @@ from streams.gateways.kafka import KafkaLog
 from streams.gateways.kafka_access import knock
 from streams.local.broker import Broker
 from streams.local.server import HOST, free_port
-from streams.ports import KafkaConnection
+from streams.ports.log import KafkaConnection
 from streams.topics import PORTFOLIO_APPLICATION, PORTFOLIO_JOURNAL, changelog
 from tests.stack.secure.certificates import Authority
 

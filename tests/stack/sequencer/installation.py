@@ -20,7 +20,8 @@ from streams.gateways.clock import SystemClock
 from streams.gateways.kafka import KafkaLog, KafkaReader
 from streams.gateways.kafka_admin import Floors, admin_client, create_topics
 from streams.gateways.signing import AnyAuthor
-from streams.ports import KafkaConnection, LeaseStore, Output, Record
+from streams.ports.database import LeaseStore
+from streams.ports.log import KafkaConnection, Output, Record
 from streams.topics import OPERATOR_CONTROL, PORTFOLIO_JOURNAL, partition_of, topics_of
 from tests.stack.sequencer.recount import Recount, recount
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from streams.ports import Record
+from streams.ports.log import Record
 
 PARTS = ("journalled", "conflated", "stale", "repeated", "not_needed", "dead_lettered")
 QUOTED = ("bid_price_quote", "bid_quantity_base", "ask_price_quote", "ask_quantity_base", "venue_sequence")

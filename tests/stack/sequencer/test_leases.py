@@ -9,7 +9,7 @@ import pytest
 from streams.gateways.lease import PostgresLeases
 from streams.gateways.postgres import migrate
 from streams.local.database import Database
-from streams.ports import LeaseUnreachableError
+from streams.ports.database import LeaseUnreachableError
 from tests.wire import Wire
 
 ROW = "journal:0"

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 
-from streams.ports import Lease, LeaseUnreachableError, Output, PositionLostError, Record
+from streams.ports.database import Lease, LeaseUnreachableError
+from streams.ports.log import Output, PositionLostError, Record
 from streams.topics import OPERATOR_CONTROL, partition_of
 
 PARTITIONS = 4

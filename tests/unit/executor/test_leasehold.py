@@ -12,7 +12,7 @@ import pytest
 from streams.agents.executor.config import AccountConfig
 from streams.agents.executor.fence import LostError
 from streams.agents.executor.leasehold import Claim, Leasehold, resource_of
-from streams.ports import Lease, LeaseUnreachableError
+from streams.ports.database import Lease, LeaseUnreachableError
 from tests.unit.executor.memory import MemoryLeases, TestClock
 from tests.unit.executor.test_parts import config, running, until
 

@@ -12,7 +12,7 @@ from streams.agents.executor.inbox import WAITING_MAX, Inbox
 from streams.agents.executor.listening import KEPT_MAX, Ear
 from streams.domain.orders.outcome import OrderNews
 from streams.domain.orders.stimuli import OrderHeard, Ticked
-from streams.ports import NewsSink
+from streams.ports.venue import NewsSink
 from tests.examples import FIELDS
 from tests.unit.executor.memory import TestClock
 from tests.unit.executor.test_parts import running, until

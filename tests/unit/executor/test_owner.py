@@ -7,7 +7,7 @@ from typing import Any, cast
 from streams.agents.executor.config import AccountConfig
 from streams.agents.executor.leasehold import Leasehold, resource_of
 from streams.agents.executor.owner import AccountOwner
-from streams.ports import LeaseUnreachableError
+from streams.ports.database import LeaseUnreachableError
 from tests.unit.executor.memory import MemoryLeases, TestClock
 from tests.unit.executor.test_parts import ACCOUNT, near, running, until
 

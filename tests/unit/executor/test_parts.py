@@ -34,7 +34,8 @@ from streams.domain.orders.books import Books
 from streams.domain.orders.checkpoint import checkpoint
 from streams.domain.orders.stimuli import CommandSkipped, Ticked
 from streams.gateways.signing import AnyAuthor
-from streams.ports import Lease, Output, PositionLostError, Record
+from streams.ports.database import Lease
+from streams.ports.log import Output, PositionLostError, Record
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS, dead_letter, partition_of
 from tests.examples import example
 from tests.unit.executor.memory import PARTITIONS, Broker, MemoryLeases, MemoryLog, MemoryReader, TestClock

@@ -11,7 +11,8 @@ from streams.agents.executor.takeover import SLICE, Past, announce, claim, comma
 from streams.domain.ids import client_order_id
 from streams.domain.orders.books import Books, evolve
 from streams.domain.orders.checkpoint import checkpoint
-from streams.ports import Lease, Record
+from streams.ports.database import Lease
+from streams.ports.log import Record
 from streams.topics import ORDERS_COMMANDS
 from tests.examples import example
 from tests.unit.executor.memory import Broker, MemoryLog

@@ -8,7 +8,8 @@ from typing import Any
 from schemas.codec import decode
 from schemas.envelope import Envelope, Message
 from streams.domain.errors import TrimtabError
-from streams.ports import Frame, FrameSink, KeyRights, Output, Probe, Record
+from streams.ports.log import Output, Record
+from streams.ports.venue import Frame, FrameSink, KeyRights, Probe
 
 
 async def until(condition: Callable[[], Any], what: str, seconds: float = 10.0) -> None:

@@ -12,7 +12,7 @@ from streams import topics
 from streams.agents.feed.agent import Feed
 from streams.agents.feed.config import FeedConfig
 from streams.domain.errors import RefusedError, UnknownOutcomeError, UnreachableError
-from streams.ports import Frame, KeyRights
+from streams.ports.venue import Frame, KeyRights
 from tests.unit.feed.fakes import FakeReads, FakeStreams, HandClock, MemoryLog, quote_frame, rules_fields, until
 
 QUICK = FeedConfig(

@@ -8,7 +8,7 @@ import pytest
 from schemas.envelope import Envelope
 from streams import topics
 from streams.agents.feed import messages
-from streams.ports import Frame
+from streams.ports.venue import Frame
 from tests.unit.feed.fakes import message_of, quote_frame, rules_fields
 
 HOSTILE = [

@@ -6,7 +6,7 @@ import pytest
 
 from streams.agents.feed.publish import Publisher
 from streams.domain.errors import UnreachableError
-from streams.ports import Output
+from streams.ports.log import Output
 from tests.unit.feed.fakes import MemoryLog
 
 

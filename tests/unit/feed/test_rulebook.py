@@ -7,7 +7,7 @@ from streams import topics
 from streams.agents.feed import messages
 from streams.agents.feed.rulebook import Rulebook
 from streams.domain.errors import RefusedError
-from streams.ports import Output
+from streams.ports.log import Output
 from tests.unit.feed.fakes import MemoryLog, rules_fields
 
 FOUND = {"BTC/USDT": rules_fields()}

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from streams.gateways.crash_points import ArmedCrashPoints, Happening, arm, disarm, reached
-from streams.ports import NO_CRASH_POINTS, Point
+from streams.ports.process import NO_CRASH_POINTS, Point
 
 
 def test_given_no_arm_then_every_point_is_passed(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 from streams.gateways.faust.shard import FoldObserver
 from streams.gateways.faust.shell import FoldShell
 from streams.gateways.faust.transport import make_app
-from streams.ports import Fold, FoldSpec, KafkaConnection
+from streams.ports.folds import Fold, FoldSpec
+from streams.ports.log import KafkaConnection
 
 NO_TEXT = b"\xff\x00 no message"
 

@@ -20,7 +20,8 @@ from streams.gateways.faust.reading import Reading
 from streams.gateways.faust.shard import FoldObserver
 from streams.gateways.faust.shell import FoldShell
 from streams.gateways.faust.transport import make_app
-from streams.ports import FoldSpec, KafkaConnection, Output, Record
+from streams.ports.folds import FoldSpec
+from streams.ports.log import KafkaConnection, Output, Record
 from streams.topics import changelog
 
 SPEC = FoldSpec("fold", "journal", 2, "v1", ("outputs",), instance="a")

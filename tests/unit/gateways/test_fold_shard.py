@@ -10,7 +10,8 @@ from streams.domain.errors import InvariantError
 from streams.gateways.faust.checkpoint import Checkpoint, CheckpointWriter, Found, find_checkpoint
 from streams.gateways.faust.history import parse_cause
 from streams.gateways.faust.shard import FoldObserver, OwnedShard
-from streams.ports import CAUSE_HEADER, FoldSpec, Output, Record
+from streams.ports.folds import CAUSE_HEADER, FoldSpec
+from streams.ports.log import Output, Record
 
 SPEC = FoldSpec("fold", "journal", 1, "v1", ("outputs",), checkpoint_seconds_min=1.0, checkpoint_events_max=10)
 

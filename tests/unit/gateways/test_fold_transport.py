@@ -18,7 +18,8 @@ import streams.gateways.faust
 from streams.gateways.faust.shard import FoldObserver
 from streams.gateways.faust.shell import FoldShell
 from streams.gateways.faust.transport import Consumer, ConsumerThread, FoldApp, Producer, Transport, make_app
-from streams.ports import FoldSpec, KafkaConnection
+from streams.ports.folds import FoldSpec
+from streams.ports.log import KafkaConnection
 from streams.topics import changelog
 
 SPEC = FoldSpec("fold", "journal", 2, "v1", ("outputs",), instance="a")

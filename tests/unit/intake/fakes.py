@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from schemas import journal
 from streams.agents.sequencer.tail import read_journal
 from streams.agents.sequencer.writer import journal_output
-from streams.ports import Lease, LeaseUnreachableError, Output, PositionLostError, Record
+from streams.ports.database import Lease, LeaseUnreachableError
+from streams.ports.log import Output, PositionLostError, Record
 from streams.topics import PORTFOLIO_JOURNAL
 
 

@@ -8,7 +8,7 @@ from schemas.codec import encode
 from schemas.envelope import Envelope, Headers
 from schemas.ledger import EntryKind, LedgerEntry
 from schemas.market import Ticker
-from streams.ports import Record
+from streams.ports.log import Record
 from streams.topics import MARKET_TICKERS
 
 A = "a" * 32

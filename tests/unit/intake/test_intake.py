@@ -16,7 +16,8 @@ from streams.agents.sequencer.writer import JournalWriter
 from streams.domain.errors import RefusedError
 from streams.domain.intake.acceptance import Acceptance
 from streams.gateways.signing import AnyAuthor
-from streams.ports import Lease, Output, Record
+from streams.ports.database import Lease
+from streams.ports.log import Output, Record
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_LEDGER, PORTFOLIO_JOURNAL, dead_letter
 from tests.unit.intake.fakes import HandClock, MemoryLeases, MemoryLog
 from tests.unit.intake.journals import BOOKS, TICKS, A, entry, natural_key, positions, started, ticker

@@ -11,7 +11,7 @@ from streams.agents.sequencer.config import SequencerConfig
 from streams.agents.sequencer.shard import ShardSequencer
 from streams.domain.errors import InvariantError, UnreachableError
 from streams.gateways.signing import AnyAuthor
-from streams.ports import Output, PositionLostError, Record
+from streams.ports.log import Output, PositionLostError, Record
 from streams.topics import PORTFOLIO_JOURNAL
 from tests.unit.intake.fakes import HandClock, MemoryLeases, MemoryLog
 from tests.unit.intake.journals import B, positions, started

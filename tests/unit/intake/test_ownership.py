@@ -4,7 +4,7 @@ import pytest
 
 from streams.agents.sequencer.errors import OwnershipLostError
 from streams.agents.sequencer.ownership import LeaseWatch, Ownership
-from streams.ports import Lease
+from streams.ports.database import Lease
 from tests.unit.intake.fakes import HandClock, MemoryLeases
 
 TTL = 5_000

@@ -6,7 +6,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from streams.ports import Record
+from streams.ports.log import Record
 from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_LEDGER, PORTFOLIO_JOURNAL
 from tests.stack.sequencer.recount import Recount, recount
 from tests.unit.intake.journals import A, entry, started, ticker

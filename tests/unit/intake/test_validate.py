@@ -9,7 +9,7 @@ from schemas.codec import encode
 from schemas.envelope import Envelope
 from streams.domain.intake.sources import SOURCES
 from streams.domain.intake.validate import AHEAD_MS_MAX, VALUE_BYTES_MAX, GarbageError, Sound, read_sound
-from streams.ports import Record
+from streams.ports.log import Record
 from streams.topics import ACCOUNT_BALANCES, MARKET_TICKERS, VENUE_STATUS
 from tests.unit.intake.journals import T0, TICKS, raw, record, ticker
 

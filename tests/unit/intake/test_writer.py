@@ -10,7 +10,8 @@ from streams.agents.sequencer.ownership import Ownership
 from streams.agents.sequencer.tail import CHUNK, read_tail
 from streams.agents.sequencer.writer import JournalWriter
 from streams.domain.errors import InvariantError, RefusedError
-from streams.ports import Lease, Output
+from streams.ports.database import Lease
+from streams.ports.log import Output
 from streams.topics import PORTFOLIO_JOURNAL
 from tests.unit.intake.fakes import HandClock, MemoryLeases, MemoryLog
 from tests.unit.intake.journals import TICKS, A, B, mark, positions, span, started

@@ -9,7 +9,7 @@ from schemas.orders import Side
 from schemas.rebalance import AssetView, Debt, Leg, PortfolioHalted, PortfolioObserved, Reason, RebalanceDecided, Signal
 from schemas.venue import VenueLatency
 from streams.domain.ids import digest_id
-from streams.ports import Output
+from streams.ports.log import Output
 from streams.topics import REBALANCE_SIGNALS, VENUE_LATENCY
 from tests.unit.ledger.story import START_MS, TRACE, Story, fold
 

@@ -39,7 +39,7 @@ from schemas.orders import (
 )
 from streams.agents.ledger import LedgerFold
 from streams.domain.ids import client_order_id, digest_id
-from streams.ports import Output, Record
+from streams.ports.log import Output, Record
 from streams.topics import ORDERS_EVENTS
 
 START_MS = 1_722_816_000_000  # 5 August 2024

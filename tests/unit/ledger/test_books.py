@@ -14,7 +14,7 @@ from streams.domain.errors import InvariantError
 from streams.domain.ids import digest_id
 from streams.domain.ledger.books import Books
 from streams.domain.ledger.memory import REMEMBERED_MS
-from streams.ports import Record
+from streams.ports.log import Record
 from streams.topics import ORDERS_EVENTS, ORDERS_LEDGER
 from tests.unit.ledger.story import START_MS, TRACE, Story, booked, entries, fold, header, holdings
 

@@ -12,7 +12,7 @@ from schemas.venue import VenueLatency
 from streams.domain.errors import InvariantError
 from streams.domain.ids import digest_id
 from streams.domain.ledger.projection import Change, Heads, Origin, moment, of_entry, of_latency, of_signal
-from streams.ports import Output
+from streams.ports.log import Output
 from tests.unit.ledger.messages import books, probes, signal, signals
 from tests.unit.ledger.story import START_MS, TRACE, Story, booked, header
 

@@ -16,7 +16,8 @@ from streams.agents.portfolio import PortfolioFold, portfolio_spec
 from streams.domain.errors import InvariantError
 from streams.domain.intake.acceptance import Verdict
 from streams.domain.portfolio import snapshot
-from streams.ports import FoldFactory, Output, Record
+from streams.ports.folds import FoldFactory
+from streams.ports.log import Output, Record
 from streams.topics import ORDERS_COMMANDS, PORTFOLIO_JOURNAL, REBALANCE_SIGNALS
 from tests.unit.portfolio.story import Story, at_rest
 

@@ -7,7 +7,7 @@ from schemas.control import KeyPurpose
 from schemas.envelope import Envelope, Message
 from streams.gateways.keys import TrustedFile, TrustedKey, make_pair, private_key_in
 from streams.gateways.signing import PURPOSES, Ed25519Signer, Ed25519Verifier
-from streams.ports import Output, Record
+from streams.ports.log import Output, Record
 
 NOW_MS = 1_764_000_000_000
 HOUR_MS = 3_600_000

@@ -14,7 +14,7 @@ from streams.domain.errors import RefusedError
 from streams.gateways import keys
 from streams.gateways.keys import CLOCKS_DIFFER_MS, TrustedFile, private_key_in, private_key_of, trusted_of
 from streams.gateways.signing import AnyAuthor, Ed25519Signer, Ed25519Verifier
-from streams.ports import Output, Record, UntrustedError
+from streams.ports.log import Output, Record, UntrustedError
 from streams.topics import OPERATOR_CONTROL, ORDERS_COMMANDS, ORDERS_EVENTS
 from tests.examples import example
 from tests.unit.signing.authors import ENVIRONMENT, HOUR_MS, NOW_MS, Office

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from schemas.journal import SourceGap
 from streams.domain.ids import digest_id
-from streams.ports import Record
+from streams.ports.log import Record
 from streams.proof.verify.compact import Digests, Recent, Waiting
 from streams.proof.verify.facts import Raw
 from streams.proof.verify.merge import Source, merge

@@ -17,7 +17,7 @@ from schemas.orders import ClosedAs, OrderType, PlaceOrder, Side, TimeInForce
 from schemas.signing import signed_bytes
 from schemas.values import plain
 from streams.domain.ids import client_order_id, digest_id
-from streams.ports import Output, Record
+from streams.ports.log import Output, Record
 from streams.proof.verify.authors import Key
 from streams.proof.verify.facts import Raw, read_value
 from streams.proof.verify.merge import Source, merge
