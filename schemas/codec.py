@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from schemas import account, control, journal, ledger, market, orders, rebalance, venue
+from schemas import account, control, executor, journal, ledger, market, orders, rebalance, venue
 from schemas.envelope import TYPE_PREFIX, Message
 from schemas.values import exact, plain
 
@@ -48,7 +48,7 @@ class WrongShape(DecodeError):
 
 def _messages() -> dict[str, type[Message]]:
     found: dict[str, type[Message]] = {}
-    for module in (account, control, journal, ledger, market, orders, rebalance, venue):
+    for module in (account, control, executor, journal, ledger, market, orders, rebalance, venue):
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, Message) and "TYPE" in vars(value):
                 found[value.TYPE] = value

@@ -18,9 +18,10 @@ from typing import Any, cast
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from schemas.envelope import Headers
 from streams.domain.errors import RefusedError, UnreachableError
 from streams.gateways.kafka_access import KNOCK_TIMEOUT_MS, client_args, knock
-from streams.ports.log import Headers, KafkaConnection, Output, PositionLostError, Record
+from streams.ports.log import KafkaConnection, Output, PositionLostError, Record
 
 QUEUED_MAX = 200_000
 FETCH_WAIT_MS = 20  # one fetch in flight per broker: a longer wait delays records of every other partition

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-Headers = tuple[tuple[str, bytes], ...]
+from schemas.envelope import Headers
 
 
 @dataclass(frozen=True, slots=True)

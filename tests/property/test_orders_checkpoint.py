@@ -5,7 +5,8 @@ from dataclasses import fields, replace
 import pytest
 
 from schemas.codec import decode, encode
-from schemas.orders import AccountHalted, ExecutionEvent, ExecutorCheckpoint, FlowObserved
+from schemas.executor import ExecutorCheckpoint
+from schemas.orders import AccountHalted, ExecutionEvent, FlowObserved
 from streams.domain.orders.books import Books, evolve
 from streams.domain.orders.checkpoint import ENDED_KEPT, checkpoint, restore
 from streams.lab.plan import plan

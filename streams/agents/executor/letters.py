@@ -1,6 +1,7 @@
 """The executor's events in their envelopes, with ids that come from their cause."""
 
 from schemas.envelope import trace_child
+from schemas.executor import ExecutorCheckpoint
 from schemas.orders import (
     AccountHalted,
     AccountOpened,
@@ -11,7 +12,6 @@ from schemas.orders import (
     CommandNotAdmitted,
     CommandsDistrusted,
     ExecutionEvent,
-    ExecutorCheckpoint,
     FlowClassified,
     FlowObserved,
     ForeignOrderGone,

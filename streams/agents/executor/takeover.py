@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from schemas.codec import DecodeError, decode
 from schemas.envelope import Envelope
-from schemas.orders import CancelOrder, ExecutionEvent, ExecutorCheckpoint, OwnerStarted, PlaceOrder
+from schemas.executor import ExecutorCheckpoint
+from schemas.orders import CancelOrder, ExecutionEvent, OwnerStarted, PlaceOrder
 from streams.agents.executor.leasehold import Claim, resource_of
 from streams.agents.executor.letters import event_output
 from streams.agents.executor.surroundings import Ground

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from schemas.executor import ExecutorCheckpoint
 from schemas.ledger import EntryKind, Flag, LedgerEntry, Posting
 from schemas.orders import (
     AccountHalted,
@@ -30,7 +31,6 @@ from schemas.orders import (
     CommandNotAdmitted,
     CommandsDistrusted,
     ExecutionEvent,
-    ExecutorCheckpoint,
     FlowClassified,
     FlowObserved,
     ForeignOrderGone,

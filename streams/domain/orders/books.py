@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from schemas.executor import AnsweredUpTo, ForeignOrder
 from schemas.ledger import OrderState
 from schemas.orders import (
     AccountHalted,
     AccountOpened,
     AccountResumed,
-    AnsweredUpTo,
     AttemptEvent,
     CancelIntended,
     CancelOrder,
@@ -24,7 +24,6 @@ from schemas.orders import (
     ExecutionEvent,
     FlowClassified,
     FlowObserved,
-    ForeignOrder,
     ForeignOrderGone,
     ForeignOrderSeen,
     OrderAccepted,

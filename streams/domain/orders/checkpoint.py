@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.codec import VALUE_BYTES_MAX, encode
+from schemas.executor import EndedOrder, ExecutorCheckpoint, OpenCommand, OpenFlow
 from schemas.ledger import OrderState
-from schemas.orders import EndedOrder, ExecutorCheckpoint, OpenCommand, OpenFlow
 from streams.domain.errors import InvariantError
 from streams.domain.frozen import changed
 from streams.domain.orders.books import Books, Ended, Order, forgotten_ms

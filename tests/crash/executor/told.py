@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 
 from schemas.codec import decode
 from schemas.envelope import Envelope
+from schemas.executor import ExecutorCheckpoint
 from schemas.orders import (
     AccountOpened,
     CancelEnded,
@@ -11,7 +12,6 @@ from schemas.orders import (
     CommandExpiredUnsent,
     CommandNotAdmitted,
     ExecutionEvent,
-    ExecutorCheckpoint,
     OrderClosed,
     OrderIntended,
     OrderRejected,

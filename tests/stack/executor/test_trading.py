@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from schemas.control import StopKind, TradingResumed, TradingStopped
+from schemas.executor import ExecutorCheckpoint
 from schemas.orders import (
     AccountOpened,
     CancelEnded,
     CommandExpiredUnsent,
     CommandNotAdmitted,
-    ExecutorCheckpoint,
     OrderAccepted,
     OrderClosed,
     OrderFilled,

@@ -7,8 +7,9 @@ import orjson
 import pytest
 
 from schemas.control import FlowKind
+from schemas.executor import ExecutorCheckpoint
 from schemas.ledger import EntryKind, Flag, OrderState
-from schemas.orders import ClosedAs, ExecutorCheckpoint, Side
+from schemas.orders import ClosedAs, Side
 from streams.agents.ledger import DEAD_LETTERS, LedgerFold, ledger_spec
 from streams.domain.errors import InvariantError
 from streams.domain.ids import digest_id

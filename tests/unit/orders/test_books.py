@@ -5,17 +5,9 @@ from dataclasses import replace
 import pytest
 
 from schemas.codec import decode, encode
+from schemas.executor import EndedOrder, ExecutorCheckpoint
 from schemas.ledger import OrderState
-from schemas.orders import (
-    AccountHalted,
-    CommandNotAdmitted,
-    EndedOrder,
-    ExecutorCheckpoint,
-    OrderClosed,
-    OrderFilled,
-    OrderUnknown,
-    OwnerStarted,
-)
+from schemas.orders import AccountHalted, CommandNotAdmitted, OrderClosed, OrderFilled, OrderUnknown, OwnerStarted
 from streams.domain.errors import InvariantError
 from streams.domain.orders.books import ENDED_MAX, Books, evolve
 from streams.domain.orders.checkpoint import _digest, checkpoint, restore, with_command, without_commands
