@@ -219,10 +219,11 @@ class Flow:
         return Ed25519Signer(self.settings.environment, purpose, private_key_in(self.keys / f"{purpose}.pem"))
 
     def write_environment(self) -> Path:
-        """A file that another terminal sources to use the command line in this installation; for this user's eyes only."""
+        """A file that another terminal sources to use `trimtab` in this installation; for this user's eyes only."""
         path = self.directory / "environment"
         path.touch(mode=0o600)
-        path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.environment.items()))
+        commands = f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n'
+        path.write_text(commands + "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.environment.items()))
         return path
 
     def trimtab(self, *words: str, timeout_s: float = 120.0) -> str:

@@ -48,9 +48,8 @@ def _operate(environment: "re.Match[str] | None") -> None:
     assert environment is not None
 
     def trimtab(*words: str) -> str:
-        command = f'. {environment[1]} && exec "$0" -m streams {shlex.join(words)}'
         done = subprocess.run(
-            ["/bin/sh", "-c", command, sys.executable],
+            ["/bin/sh", "-c", f". {environment[1]} && trimtab {shlex.join(words)}"],
             cwd=ROOT,
             env=ENVIRONMENT,
             capture_output=True,
