@@ -7,6 +7,7 @@ import click
 
 from schemas import publish
 from streams import settings
+from streams.cli.control import PATIENCE_S
 from streams.gateways import kafka_admin
 from streams.topics import all_topics
 
@@ -21,7 +22,7 @@ def create() -> None:
     """Create every topic of the table that does not exist yet."""
     config = settings.load()
     floors = kafka_admin.Floors(config.kafka.replication_floor, config.kafka.min_insync_floor)
-    created = asyncio.run(kafka_admin.create_topics(config.kafka.connection(), all_topics(config.shards), floors))
+    created = asyncio.run(kafka_admin.create_topics(config.kafka.connection(), all_topics(config.shards), floors, PATIENCE_S))
     for name in created:
         click.echo(f"created {name}")
     click.echo(f"{len(created)} topics created, {len(all_topics(config.shards)) - len(created)} were there")
@@ -32,7 +33,7 @@ def check_topics() -> None:
     """Compare the topics with the table; exit 2 when a role would refuse to start."""
     config = settings.load()
     floors = kafka_admin.Floors(config.kafka.replication_floor, config.kafka.min_insync_floor)
-    problems = asyncio.run(kafka_admin.check_topics(config.kafka.connection(), all_topics(config.shards), floors))
+    problems = asyncio.run(kafka_admin.check_topics(config.kafka.connection(), all_topics(config.shards), floors, PATIENCE_S))
     for problem in problems:
         click.echo(f"{'refused' if problem.fatal else 'warning'}: {problem}")
     fatal = sum(problem.fatal for problem in problems)

@@ -15,7 +15,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from streams.domain.errors import RefusedError
-from streams.gateways.kafka import patiently
+from streams.gateways.kafka import START_PATIENCE_S, patiently
 from streams.gateways.kafka_access import client_args
 from streams.ports.log import KafkaConnection
 from streams.topics import DATED_BY_BROKER, FOR_EVER, Problem, Topic
@@ -32,8 +32,8 @@ class Floors:
 
 
 @asynccontextmanager
-async def admin_client(connection: KafkaConnection):
-    """A started admin client; waits for the broker with patience."""
+async def admin_client(connection: KafkaConnection, patience_s: float = START_PATIENCE_S):
+    """A started admin client; waits `patience_s` for the broker. Raises UnreachableError."""
     holder: list[AIOKafkaAdminClient] = []
 
     async def start() -> None:
@@ -45,14 +45,16 @@ async def admin_client(connection: KafkaConnection):
             raise
         holder.append(client)
 
-    await patiently(connection, "topics", start)
+    await patiently(connection, "topics", start, patience_s)
     try:
         yield holder[0]
     finally:
         await holder[0].close()
 
 
-async def create_topics(connection: KafkaConnection, topics: Sequence[Topic], floors: Floors) -> list[str]:
+async def create_topics(
+    connection: KafkaConnection, topics: Sequence[Topic], floors: Floors, patience_s: float = START_PATIENCE_S
+) -> list[str]:
     """Create the topics that do not exist yet and return their full names. Raises RefusedError when the broker says no."""
     wanted = [
         NewTopic(
@@ -63,7 +65,7 @@ async def create_topics(connection: KafkaConnection, topics: Sequence[Topic], fl
         )
         for topic in topics
     ]
-    async with admin_client(connection) as client:
+    async with admin_client(connection, patience_s) as client:
         existing = set(await client.list_topics())
         missing = [topic for topic in wanted if topic.name not in existing]
         if not missing:
@@ -78,10 +80,12 @@ async def create_topics(connection: KafkaConnection, topics: Sequence[Topic], fl
     return [topic.name for topic in missing]
 
 
-async def check_topics(connection: KafkaConnection, topics: Sequence[Topic], floors: Floors) -> list[Problem]:
+async def check_topics(
+    connection: KafkaConnection, topics: Sequence[Topic], floors: Floors, patience_s: float = START_PATIENCE_S
+) -> list[Problem]:
     """Every difference between the topics as they are and as they must be; fatal ones first."""
     names = {connection.topic_prefix + topic.name: topic for topic in topics}
-    async with admin_client(connection) as client:
+    async with admin_client(connection, patience_s) as client:
         existing = set(await client.list_topics())
         present = [name for name in names if name in existing]
         described = {row["topic"]: row for row in await client.describe_topics(present)} if present else {}
