@@ -14,10 +14,12 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from schemas.ledger import OrderState
 from streams import settings
 from streams.cli import output
 from streams.cli.inspect import head_table, order_table, portfolio_table, venue_table
 from streams.domain.errors import TrimtabError
+from streams.domain.orders.lifecycle import TERMINAL
 from streams.gateways import views
 from streams.gateways.postgres import AsyncConnection
 from streams.local.flow import Flow, VenuePlan
@@ -141,15 +143,13 @@ def _settle(flow: Flow) -> None:
     flow.trimtab("freeze", "all", "--why", "end of the demo")
 
     def quiet() -> bool:
-        return all(order.state in ENDED for order in flow.read(lambda connection: views.orders(connection, limit=200)))
+        orders = flow.read(lambda connection: views.orders(connection, limit=200))
+        return all(OrderState(order.state) in TERMINAL for order in orders)
 
     try:
         flow.wait_until(quiet, "orders are still open", SETTLE_S)
     except LocalStackError:
         _say("some orders are still open; the summary counts them as they stand")
-
-
-ENDED = {"filled", "canceled", "expired", "rejected", "not_admitted", "expired_unsent", "cancel_ended"}
 
 
 def _summarise(flow: Flow, plan: VenuePlan, ended: datetime) -> None:

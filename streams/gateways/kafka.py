@@ -75,7 +75,6 @@ class _Wanted:
 class _Queued:
     output: Output
     done: "asyncio.Future[int]"
-    queued_at_s: float
 
 
 class KafkaLog:
@@ -130,9 +129,8 @@ class KafkaLog:
         if len(self._queue) >= QUEUED_MAX:
             raise BufferError(f"{QUEUED_MAX} appends are waiting for the broker")
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        queued_at_s = time.monotonic()
-        self._queue.append(_Queued(output, done, queued_at_s))
-        self._unacked[id(done)] = queued_at_s
+        self._queue.append(_Queued(output, done))
+        self._unacked[id(done)] = time.monotonic()
         done.add_done_callback(lambda future: self._unacked.pop(id(future), None))
         self._wake.set()
         return done

@@ -1,4 +1,4 @@
-"""What the page and the command line read: one place, so that both show the same.
+"""What the command line reads of the tables: one place, so that all its commands show the same.
 
 Every read is one query over the schema `ledger`; amounts are Decimal, times UTC. `orders`, `entries` and `signals` show the
 newest first.

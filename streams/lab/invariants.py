@@ -101,7 +101,6 @@ class Life:
     settled: bool = True
     unknown: bool = False
     client_order_id: str = ""
-    intended_epoch: int = 0
     timestamp_ms: int = 0
     end: str = ""
 
@@ -112,7 +111,6 @@ class Account:
 
     truth: Truth
     epoch: int = 0
-    evidence: int = 0
     lives: dict[str, Life] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     halts: set[str] = field(default_factory=set)
@@ -133,7 +131,6 @@ class Account:
     def written(self, event: ExecutionEvent) -> bool:
         """One event became durable. False for evidence: what a former owner says after its successor started."""
         if event.epoch < self.epoch:
-            self.evidence += 1
             return False
         if isinstance(event, OwnerStarted):
             self.epoch = event.epoch  # one that is announced twice is nobody's: both stand back
@@ -192,7 +189,7 @@ class Account:
             _require(right, "I5", f"{event.TYPE} is about attempt {event.attempt} of {life.attempt}")
             return
         _require(event.attempt == life.attempt + 1, "I1", f"attempt {event.attempt} follows {life.attempt}")
-        life.attempt, life.timestamp_ms, life.intended_epoch = event.attempt, event.timestamp_ms, event.epoch
+        life.attempt, life.timestamp_ms = event.attempt, event.timestamp_ms
         if isinstance(event, CancelIntended):
             return
         _require(life.settled, "I1", f"attempt {event.attempt} without proof that the one before is absent")

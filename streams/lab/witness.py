@@ -112,7 +112,7 @@ class Witness:
         if isinstance(event, OwnerStarted) and event.epoch == checks.epoch:
             self._history.seen["an epoch announced twice"] += 1
         if checks.written(event):
-            self._note(checks, event)
+            self._note(event)
         else:
             self._history.seen["a former owner's event came after its successor"] += 1
         entry = self._books.book(event, written.ce_id)
@@ -131,7 +131,7 @@ class Witness:
         if entry.kind is EntryKind.FILL_UNPLACED:
             self._history.seen["fill unplaced, two days after its order"] += 1
 
-    def _note(self, checks: Account, event: object) -> None:
+    def _note(self, event: object) -> None:
         """Count rare states by what the log says."""
         history, seen = self._history, self._history.seen
         match event:

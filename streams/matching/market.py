@@ -94,7 +94,7 @@ class Market:
             return Refused(Refusal.WOULD_TAKE)
         if request.time_in_force is TimeInForce.FOK and _total(matches) < quantity_base:
             matches = []
-        locked = needed(rules, fees, request.side, quantity_base, amount_quote)
+        locked = needed(fees, request.side, quantity_base, amount_quote)
         if not self.funds.lock(request.account, spend_asset(rules, request.side), locked):
             return Refused(Refusal.INSUFFICIENT_FUNDS)
         order = self._accept(request, quantity_base, locked, now_ms)
@@ -305,7 +305,7 @@ class Market:
     def _still_needed(self, order: Order) -> Decimal:
         remaining = order.remaining_base
         fees = self._fees[order.account]
-        return needed(self.rules[order.symbol], fees, order.side, remaining, remaining * order.price_quote)
+        return needed(fees, order.side, remaining, remaining * order.price_quote)
 
     def _release(self, order: Order, keep: Decimal) -> None:
         """Unlock what the order holds beyond what it still needs (price improvement, the fee's reserve, its end)."""

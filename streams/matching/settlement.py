@@ -66,7 +66,7 @@ def receive_asset(rules: SymbolRules, side: Side) -> str:
     return rules.base_asset if side is Side.BUY else rules.quote_asset
 
 
-def needed(rules: SymbolRules, fees: FeeSchedule, side: Side, quantity_base: Decimal, amount_quote: Decimal) -> Decimal:
+def needed(fees: FeeSchedule, side: Side, quantity_base: Decimal, amount_quote: Decimal) -> Decimal:
     """What must be locked in the asset spent, for so much still to trade, the fee included when it is in that asset."""
     amount = amount_quote if side is Side.BUY else quantity_base
     pays_from_spent = (fees.mode is FeeMode.QUOTE and side is Side.BUY) or (fees.mode is FeeMode.BASE and side is Side.SELL)

@@ -51,7 +51,7 @@ def consider(world: World, state: PortfolioState) -> tuple[PortfolioState, list[
         state = measured(state, sight.fills, world.time_ms)
     if state.waiting:
         state = _say(said, state, _released(world, state, sight, closed))
-        state = _plan_over(world, state, closed)
+        state = _plan_over(state, closed)
         sight = look(world, state)
     within = None if sight is None or state.policy is None else drift_max(sight.fills) <= state.policy.band
     state = _changed_to(state, time_in_band=seen(state.time_in_band, world.time_ms, within))
@@ -109,7 +109,7 @@ def _released(world: World, state: PortfolioState, sight: Sight | None, closed: 
     return signals.decided(world, state, sight, Reason.SELL_FILLED, sent, waiting) if sent else []
 
 
-def _plan_over(world: World, state: PortfolioState, closed: Closed | None) -> PortfolioState:
+def _plan_over(state: PortfolioState, closed: Closed | None) -> PortfolioState:
     """Without open orders nothing will fund what still waits, and under a halt nothing may: the next plan starts from
     holdings."""
     stopped = closed is not None and closed.reason in (Reason.HALTED, Reason.QUARANTINED)

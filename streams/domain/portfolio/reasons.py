@@ -1,4 +1,4 @@
-"""The wording of reasons, once: why a portfolio trades or does not, for signals, page and command line alike."""
+"""The wording of reasons, once: why a portfolio trades or does not, for signals and command line alike."""
 
 from schemas.rebalance import Reason
 from streams.domain.halts import FILL_UNPLACED as FILL_UNPLACED

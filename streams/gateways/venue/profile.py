@@ -26,19 +26,12 @@ class Credentials:
 class VenueCapabilities:
     """What a dialect allows, where venues differ.
 
-    `client_id_reusable`: the venue accepts a client id again once its first order is final, so that the id alone protects
-    from nothing. `order_window_ms`: how long an order request stays valid, counted from its timestamp. `query_margin_ms`: how
-    far the venue's answers about an order may lag behind its engine. `weight_per_minute` is the request weight one address
-    may use, `weight_of_cost` turns ccxt's cost of a request into that unit. `dead_mans_switch`: the venue can be told to cancel
-    all orders unless it is told again in time.
+    `weight_per_minute` is the request weight one address may use, `weight_of_cost` turns ccxt's cost of a request into that
+    unit. `dead_mans_switch`: the venue can be told to cancel all orders unless it is told again in time.
     """
 
     client_id_alphabet: str
     client_id_length_max: int
-    client_id_reusable: bool
-    order_window_ms: int
-    query_margin_ms: int
-    clock_ahead_ms_max: int
     weight_per_minute: int
     weight_of_cost: Decimal
     dead_mans_switch: bool
@@ -48,10 +41,6 @@ CERTIFIED: dict[str, VenueCapabilities] = {
     "binance": VenueCapabilities(
         client_id_alphabet=r"[.A-Za-z0-9:/_-]",
         client_id_length_max=36,
-        client_id_reusable=True,
-        order_window_ms=2000,
-        query_margin_ms=2000,
-        clock_ahead_ms_max=1000,
         weight_per_minute=6000,
         weight_of_cost=Decimal(5),
         dead_mans_switch=False,

@@ -119,7 +119,7 @@ class Venue:
 
     def place(self, account: str, request: OrderRequest, about: tuple[int, ...]) -> VenueReply:
         """Check the window as documented, then the order."""
-        refused = self._gate(account, request, about)
+        refused = self._gate(request, about)
         if refused is not None:
             return refused
         history, chance = self._history, self._history.chance
@@ -138,7 +138,7 @@ class Venue:
 
     def cancel(self, account: str, request: CancelRequest, about: tuple[int, ...]) -> VenueReply:
         """Check the window, then take the order off the book."""
-        refused = self._gate(account, request, about)
+        refused = self._gate(request, about)
         if refused is not None:
             return refused
         accepted = self.by_venue_id.get(request.venue_order_id)
@@ -157,7 +157,7 @@ class Venue:
             self._history.engine.at(self._history.engine.now_ms + hidden_ms, self._tell_last_fill, order)
         return VenueReply(http_status=200, order=self.view(accepted))
 
-    def _gate(self, account: str, request: OrderRequest | CancelRequest, about: tuple[int, ...]) -> VenueReply | None:
+    def _gate(self, request: OrderRequest | CancelRequest, about: tuple[int, ...]) -> VenueReply | None:
         now_ms, history = self.now_ms(), self._history
         if not request.timestamp_ms - AHEAD_MS_MAX < now_ms <= request.timestamp_ms + request.window_ms:
             history.seen["refused by the window"] += 1
