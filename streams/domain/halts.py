@@ -62,8 +62,8 @@ EXECUTOR: dict[str, Cause] = {
         "compare the venue's trades with the books; the trade is posted nowhere, so that the totals differ by it",
     ),
     ORDER_OVERDUE: Cause(
-        "an order has not ended a minute past its `expires_at`, though the venue answers and cancels may leave: it stands, or "
-        "is not shown any more, or not with all its trades",
+        "an order has not ended a minute past its `expires_at`, or past the loss of its command, though the venue answers and "
+        "cancels may leave: it stands, or is not shown any more, or not with all its trades",
         "look at the order at the venue; it is asked for and canceled on, and closes when its end and its trades are shown",
     ),
     REJECTED_BY_VENUE: Cause(

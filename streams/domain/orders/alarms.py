@@ -64,12 +64,12 @@ def _is_material(turn: Turn, asset: str, difference: Decimal) -> bool:
 
 
 def overdue(turn: Turn, command_id: str) -> None:
-    """The venue has answered a question about an order. One whose life is over must end within a minute of answers, if its
-    cancel could leave all the while."""
+    """The venue has answered a question about an order. One whose life is over, or is not known any more, must end within a
+    minute of answers, if its cancel could leave all the while."""
     order = turn.books.orders.get(command_id)
-    if order is None or order.state is not OrderState.OPEN or not isinstance(order.command, PlaceOrder):
+    if order is None or order.state is not OrderState.OPEN:
         return
-    if turn.now.wall_ms <= order.command.expires_at_ms:
+    if isinstance(order.command, PlaceOrder) and turn.now.wall_ms <= order.command.expires_at_ms:
         return
     since_boot_ms = turn.care(command_id).overdue_boot_ms
     if gate.unproven_for_cancels(turn.state, turn.now) or gate.paused(turn.state, turn.now):

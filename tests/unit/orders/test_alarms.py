@@ -1,5 +1,6 @@
 """3.1, policy 27: what halts an account by itself besides its orders, and what keeps the gate closed until then."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -254,6 +255,18 @@ def test_3_1_a_venue_that_was_away_has_a_minute_for_an_order_whose_life_is_over(
     assert table.said(AccountHalted) == []
     _look_on(table, command, {"order": view(client, "0", Standing.CANCELED)})
     assert table.story(command)[-1] == "closed"
+
+
+def test_3_1_an_order_whose_command_is_lost_and_that_does_not_end_halts_the_account() -> None:
+    """Found once: its cancel was repeated for ever, and nobody was told, since nobody could say when its life was over."""
+    table = desk()
+    command, client = table.sent(place(time_in_force="gtc"))
+    table.accept(command, view(client))
+    bare = replace(table.state.books.orders[command], command=None)
+    heir = desk(replace(table.state.books, orders={command: bare}))
+    for _ in range(70):
+        _look_on(heir, command, {"order": view(client)})
+    assert [halt.cause for halt in heir.said(AccountHalted)] == ["order_overdue"]
 
 
 def _look_on(table: Desk, command: str, answer: dict[str, Any] | None) -> None:
