@@ -56,11 +56,11 @@ def _take_late(turn: Turn, ended: Ended, trade: TradeView) -> None:
 def take_nowhere(turn: Turn, client_order_id: str, trade: TradeView) -> None:
     """State a trade of an order with an id of ours that nobody remembers, once, as the fill of a command that never was: no
     books post it, and the account halts."""
-    authority = turn.state.authority
-    if turn.was_lifted(halts.FILL_NOWHERE, trade.trade_id) or authority is None or authority.portfolio is None:
+    authority, seed = turn.state.authority, f"{trade.symbol} {trade.trade_id}"
+    if turn.was_lifted(halts.FILL_NOWHERE, seed) or authority is None or authority.portfolio is None:
         return
     known = len(turn.books.halts)
-    turn.halt_own(halts.FILL_NOWHERE, f"trade {trade.trade_id} of {client_order_id}", trade.trade_id)
+    turn.halt_own(halts.FILL_NOWHERE, f"trade {trade.trade_id} of {client_order_id}", seed)
     if len(turn.books.halts) > known:
         nobody = digest_id("unplaced", turn.books.account, client_order_id)
         about = turn.common() | {"portfolio": authority.portfolio, "command_id": nobody, "symbol": trade.symbol}

@@ -359,3 +359,14 @@ def test_1_3_a_fill_that_is_placed_nowhere_is_not_told_again_after_a_resume() ->
     hear(table, client, late)
     assert booked(table) == ["1"]
     assert not table.state.books.halts
+
+
+def test_1_3_fills_placed_nowhere_of_two_symbols_may_number_alike() -> None:
+    """A venue numbers the trades of each symbol by itself. Found once: the second one was taken for the first, and not told."""
+    table = desk(Books("alice", epoch=3, opened=True, opened_at_ms=WALL_MS, forgotten_ms=WALL_MS + 1000))
+    for symbol, client in (("BTC/USDT", "y" * 26), ("ETH/USDT", "z" * 26)):
+        told = trade("7", "0.03", symbol=symbol, venue_order_id="99", venue_time_ms=WALL_MS + 3001)
+        show(table, trades=(told,), strangers={(symbol, "99"): client}, totals={})
+        table.allow(resumed=frozenset(table.state.books.halts))
+    assert [fill.symbol for fill in table.said(OrderFilled)] == ["BTC/USDT", "ETH/USDT"]
+    assert len(table.said(AccountHalted)) == 2
