@@ -5,6 +5,7 @@ headers, so that a reader can route without parsing. Written by hand after the C
 UTF-8, and `content-type` without the prefix.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -20,6 +21,7 @@ SIGNATURE = "trimtab-signature"
 SIGNATURE_KEY_ID = "trimtab-key-id"
 
 Headers = tuple[tuple[str, bytes], ...]
+_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Message(BaseModel):
@@ -80,7 +82,8 @@ class Envelope:
     @classmethod
     def read(cls, headers: Headers) -> "Envelope":
         """The envelope in record headers. Raises ValueError naming the first header that is missing or unreadable; one without
-        a value, as other clients may write it, is missing."""
+        a value, as other clients may write it, is missing. A trace context that is none is left out: no signature covers it,
+        and it is carried on from record to record."""
         found: dict[str, bytes] = {name: value for name, value in headers if value is not None}
         try:
             text = {key: found[key].decode() for key in ("ce_id", "ce_type", "ce_source", "ce_time")}
@@ -95,7 +98,7 @@ class Envelope:
             source=text["ce_source"],
             time_ms=parse_rfc3339(text["ce_time"]),
             subject=optional["ce_subject"],
-            traceparent=optional[TRACEPARENT],
+            traceparent=optional[TRACEPARENT] if _TRACE.fullmatch(optional[TRACEPARENT]) else "",
             signature=found.get(SIGNATURE, b""),
             key_id=optional[SIGNATURE_KEY_ID],
         )

@@ -16,6 +16,7 @@ MINUTE_MS = 60_000
 KEY_BYTES_MAX = 10_000
 VALUE_BYTES_MAX = 800_000
 HEADER_BYTES_MAX = 50_000
+_HEADER_FRAME_BYTES = 10  # the two lengths that stand in a record beside a header's name and value, at most
 
 
 class Few:
@@ -56,4 +57,4 @@ def dead_letter_of(record: Record, reader: str, error: Exception, **details: str
 
 
 def _bytes_of(headers: Headers) -> int:
-    return sum(len(name.encode()) + len(value or b"") for name, value in headers)
+    return sum(_HEADER_FRAME_BYTES + len(name.encode()) + len(value or b"") for name, value in headers)

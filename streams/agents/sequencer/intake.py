@@ -186,7 +186,7 @@ class Intake:
             source_type=sound.envelope.type,
             source_id=sound.envelope.id,
             source_value=sound.value.decode(),
-            source_key_id=sound.envelope.key_id or None,
+            source_key_id=(sound.envelope.key_id or None) if isinstance(sound.message, ControlEvent) else None,
         )
 
     async def _write_batch(self) -> None:

@@ -366,7 +366,8 @@ async def test_given_control_then_it_is_current_only_once_read_to_its_end(tmp_pa
 
 
 async def test_given_records_of_strangers_that_no_client_of_ours_writes_then_control_is_read_past_them(tmp_path: Path) -> None:
-    """A header without a value, and a record as large as the broker takes: its dead letter must be taken as well."""
+    """A header without a value, a record as large as the broker takes, and one of nothing but headers that say nothing: its
+    dead letter must be taken as well."""
     around, broker, _, _ = near(tmp_path)
     stop = TradingStopped(scope="all", at_ms=1, who="t", halt_id="a" * 32, kind=StopKind.HALT)
     headers = Envelope(id="1", type=stop.ce_type(), source="t", time_ms=1).headers()
@@ -376,16 +377,17 @@ async def test_given_records_of_strangers_that_no_client_of_ours_writes_then_con
     broker.append(Output(OPERATOR_CONTROL, b"all", largest, headers))
     broker.append(Output(OPERATOR_CONTROL, b"all", b"x", (*headers, ("more", largest))))
     broker.append(Output(OPERATOR_CONTROL, largest, b"x", headers, partition=partition_of(b"all", PARTITIONS)))
+    broker.append(Output(OPERATOR_CONTROL, b"all", b"x" * 500_000, (("", b""),) * 250_000))
     broker.append(Output(OPERATOR_CONTROL, b"all", encode(stop), headers))
     watch = around.control
     async with running(watch.run(), around_tail(around)):
         await until(lambda: bool(watch.authority.stops))
     letters = [record for place, records in broker.topics.items() if "dlq" in place[0] for record in records]
-    assert len(letters) == 4
+    assert len(letters) == 5
     for letter in letters:
         sizes = [len(letter.key or b""), len(letter.value or b"")]
-        assert sum([*sizes, *(len(name) + len(value or b"") for name, value in letter.headers)]) < 950_000
-    assert [letter.header("trimtab-cut") is not None for letter in letters] == [False, True, True, True]
+        assert sum([*sizes, *(len(name) + len(value or b"") + 2 for name, value in letter.headers)]) < 950_000
+    assert [letter.header("trimtab-cut") is not None for letter in letters] == [False, True, True, True, True]
     assert (letters[1].value or b"") == largest[: len(letters[1].value or b"")]
 
 

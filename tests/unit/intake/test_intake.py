@@ -1,5 +1,6 @@
 """The agent's side of intake on a log in memory: where it begins, what it refuses, what it reads ahead."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 
 from schemas import journal
 from schemas.codec import encode
-from schemas.envelope import Envelope
+from schemas.envelope import SIGNATURE_KEY_ID, Envelope
+from schemas.venue import VenueStatus
 from streams.agents.sequencer.config import SequencerConfig
 from streams.agents.sequencer.intake import Intake
 from streams.agents.sequencer.ownership import Ownership
@@ -18,7 +20,7 @@ from streams.domain.intake.acceptance import Acceptance
 from streams.gateways.signing import AnyAuthor
 from streams.ports.database import Lease
 from streams.ports.log import Output, Record
-from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_LEDGER, PORTFOLIO_JOURNAL, dead_letter
+from streams.topics import MARKET_TICKERS, OPERATOR_CONTROL, ORDERS_LEDGER, PORTFOLIO_JOURNAL, VENUE_STATUS, dead_letter
 from tests.unit.intake.fakes import HandClock, MemoryLeases, MemoryLog
 from tests.unit.intake.journals import BOOKS, TICKS, A, entry, natural_key, positions, started, ticker
 from tests.unit.intake.test_rules import created, targets
@@ -111,6 +113,18 @@ async def test_a_dead_letter_is_there_before_the_record_that_counts_it():
     await intake.end()
     batch = desk.log.messages(1)[-2]
     assert batch.ranges[TICKS].dead_lettered == 1
+
+
+async def test_a_key_that_a_record_of_no_operator_names_is_not_journalled():
+    """Nobody verified it, and a stranger may write anything there. Found once: the sequencer ended on it for good."""
+    desk = Desk()
+    intake = await desk.begin()
+    status = VenueStatus.model_validate({"venue": "sim", "status": "trading", "observed_at_ms": desk.clock.wall})
+    for key_id in (b"No Name!", b"ops-2026"):
+        given = desk.source(VENUE_STATUS, status)
+        await intake.take([replace(given, headers=(*given.headers, (SIGNATURE_KEY_ID, key_id)))])
+    inputs = [message for message in desk.log.messages(1) if isinstance(message, journal.Input)]
+    assert [(message.source_offset, message.source_key_id) for message in inputs] == [(0, None), (1, None)]
 
 
 async def test_a_clock_mark_is_written_each_heartbeat_and_positions_now_and_then():
