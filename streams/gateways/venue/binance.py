@@ -3,6 +3,7 @@
 Values pass untouched, as the text the venue wrote; whether they make sense is decided by whoever takes them.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,7 @@ FLOWS_PAGE = 1000
 _CREDITED = frozenset({"1", "6"})  # success; credited but cannot withdraw
 _GIVEN_BACK = frozenset({"1", "3", "5"})  # canceled, rejected, failed
 MINUTE_WEIGHT = "REQUEST_WEIGHT"
+_ASSET = re.compile(r"[A-Z0-9]{1,20}")
 _STATUS = {"TRADING": "trading", "CANCEL_ONLY": "cancel_only"}
 
 
@@ -157,6 +159,12 @@ def _first_level(side: object) -> tuple[object, object]:
     if isinstance(side, list) and side and isinstance(side[0], list) and len(side[0]) >= 2:
         return side[0][0], side[0][1]
     return None, None
+
+
+def can_be_named(asset: str) -> bool:
+    """Whether messages can carry this asset's name. Whoever knows an address may send what has another one, to any account;
+    nobody can have given it a target."""
+    return _ASSET.fullmatch(asset) is not None
 
 
 def flows(deposits: Any, withdrawals: Any) -> list[FlowView]:

@@ -6,7 +6,6 @@ Requests bypass ccxt's unified parsing, which makes floats and guesses; its mark
 import asyncio
 import json
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
@@ -26,7 +25,6 @@ log = logging.getLogger("trimtab.venue")
 
 FEE_DEFAULT = Decimal("0.001")  # the dialect's list price, where no account says its own
 DEPTH_FOR_QUOTE = 5
-_ASSET = re.compile(r"[A-Z0-9]{1,20}")
 _REFUSALS = frozenset({Failure.REFUSED, Failure.AUTHENTICATION, Failure.CERTIFICATE})
 
 
@@ -141,12 +139,12 @@ class CcxtReads:
         await asyncio.gather(*(client.close() for client in (self.client, *self._accounts.values())))
 
     def _named(self, account: str, held: dict[str, dict[str, Decimal]]) -> dict[str, dict[str, Decimal]]:
-        """Without assets whose names no message can carry: nobody can have given them a target."""
-        nameless = {asset for asset in held if not _ASSET.fullmatch(asset)} - self._nameless
+        """Without assets whose names no message can carry."""
+        nameless = {asset for asset in held if not dialect.can_be_named(asset)} - self._nameless
         if nameless:
             self._nameless |= nameless
             log.warning("account %s holds assets with names that are left out: %s", account, ", ".join(sorted(nameless)))
-        return {asset: units for asset, units in held.items() if _ASSET.fullmatch(asset)}
+        return {asset: units for asset, units in held.items() if dialect.can_be_named(asset)}
 
     def _fee(self) -> tuple[Decimal, Decimal]:
         fees = self._fees.values() or ((FEE_DEFAULT, FEE_DEFAULT),)

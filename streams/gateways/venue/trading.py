@@ -62,6 +62,7 @@ class CcxtTrading:
         self._client.trace_configs = connection_traces(points)
         self._news = CcxtNews(profile, credentials, clock, self._budget, self._signed)
         self._symbols: dict[str, str] = {}
+        self._nameless: set[str] = set()
         self._venue_time: tuple[int, int] | None = None
 
     async def open(self, symbols: Sequence[str]) -> None:
@@ -157,16 +158,17 @@ class CcxtTrading:
         deposits = await self._ask("deposits", lambda: self._client.sapi_get_capital_deposit_hisrec(request))
         withdrawals = await self._ask("withdrawals", lambda: self._client.sapi_get_capital_withdraw_history(request))
         found = self._read("flows", lambda: accounts.flows(deposits, withdrawals))
-        return [flow for flow in found if flow.venue_time_ms >= since_ms]
+        return [flow for flow in found if flow.venue_time_ms >= since_ms and self._is_named(flow.asset, flow.amount)]
 
     async def totals(self) -> Mapping[str, Decimal]:
         """See the port."""
         reply = await self._ask("balances", self._client.private_get_account)
         held = self._read("balances", lambda: accounts.balances(reply if isinstance(reply, Mapping) else {}))
-        return self._read(
+        totals = self._read(
             "balances",
             lambda: {asset: MONEY.add(exact(free), exact(used)) for asset, (free, used) in held.items()},
         )
+        return {asset: total for asset, total in totals.items() if self._is_named(asset, total)}
 
     async def listen(self, sink: NewsSink) -> None:
         """See the port."""
@@ -212,6 +214,14 @@ class CcxtTrading:
                 if told.failure is Failure.NOT_CONNECTED and request.written:
                     return replace(told, failure=Failure.NO_REPLY)
                 return told
+
+    def _is_named(self, asset: str, amount: Decimal) -> bool:
+        """Whether messages can name the asset. What they cannot name is in no books; that there is some is said once."""
+        named = accounts.can_be_named(asset)
+        if not named and amount and asset not in self._nameless:
+            self._nameless.add(asset)
+            log.warning("venue %s: %s of an asset with a name that is left out: %s", self._profile.name, amount, asset)
+        return named
 
     async def _learn_limits(self, listed: str) -> None:
         info = await self._ask("exchange information", lambda: self._client.public_get_exchangeinfo({"symbols": listed}))

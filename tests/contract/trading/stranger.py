@@ -38,6 +38,7 @@ class Stranger:
         self.held = {asset: Decimal(amount) for asset, amount in balances.items()}
         self.orders: list[Row] = []
         self.trades: list[Row] = []
+        self.deposits: list[Row] = []
         self.requests: list[tuple[str, str]] = []
         self.replies_lost = 0
         self.port = 0
@@ -134,8 +135,17 @@ class Stranger:
                 found = [trade for trade in found if (trade[field] == wanted if name == "orderId" else trade[field] >= wanted)]
         return found[: int(asked.get("limit", "500"))]
 
-    def transfers(self, asked: dict[str, str]) -> list[Row]:
+    def came_in(self, asked: dict[str, str]) -> list[Row]:
+        return self.deposits
+
+    def went_out(self, asked: dict[str, str]) -> list[Row]:
         return []
+
+    def deposit(self, asset: str, amount: str) -> None:
+        """Somebody sends something: whoever knows an address may."""
+        self.held[asset] = self.held.get(asset, Decimal(0)) + Decimal(amount)
+        row: Row = {"id": str(len(self.deposits) + 1), "coin": asset, "amount": amount, "status": 1, "completeTime": _now_ms()}
+        self.deposits.append(row)
 
     # Orders
 
@@ -230,8 +240,8 @@ PUBLIC = {
 }
 SIGNED = {
     "GET /sapi/v1/account/apiRestrictions": Stranger.restrictions,
-    "GET /sapi/v1/capital/deposit/hisrec": Stranger.transfers,
-    "GET /sapi/v1/capital/withdraw/history": Stranger.transfers,
+    "GET /sapi/v1/capital/deposit/hisrec": Stranger.came_in,
+    "GET /sapi/v1/capital/withdraw/history": Stranger.went_out,
     "GET /api/v3/account": Stranger.account,
     "GET /api/v3/order": Stranger.query,
     "GET /api/v3/openOrders": Stranger.open_orders,

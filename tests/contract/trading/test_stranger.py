@@ -9,7 +9,10 @@ import pytest
 
 from schemas.orders import FlowObserved, ForeignOrderGone, ForeignOrderSeen, OrderFilled, OrderRejected, Side
 from streams.domain.ids import client_order_id
-from tests.contract.trading.house import House, addresses, until
+from streams.gateways.venue.client import Credentials
+from streams.gateways.venue.profile import VenueProfile
+from streams.gateways.venue.trading import CcxtTrading
+from tests.contract.trading.house import CLOCK, House, addresses, until
 from tests.contract.trading.stranger import KEY, PRICES, SECRET, Stranger
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -86,6 +89,30 @@ async def test_3_4_an_order_by_hand_is_told_as_the_venue_shows_it_until_it_is_ca
     assert seen.price_limit_quote == Decimal("40000.5")
     assert {flow.flow_id for flow in house.events(FlowObserved)} == {seen.flow_id}
     assert house.halts() == []
+
+
+async def test_3_4_a_coin_that_no_message_can_name_is_left_out_and_ends_nothing(house: House, server: Stranger) -> None:
+    """Anybody may send one. Found once: stating it failed, and the executor ended, at each start anew."""
+    async with house.executor() as executor:
+        await until(lambda: executor.owned == 1)
+        server.deposit("币安人生", "5")
+        server.deposit("ETH", "1")
+        await until(lambda: house.events(FlowObserved))
+        asked = server.requests.count(("GET", "/api/v3/account"))
+        await until(lambda: server.requests.count(("GET", "/api/v3/account")) > asked + 2)
+    assert [flow.asset for flow in house.events(FlowObserved)] == ["ETH"]
+    assert house.halts() == []
+
+
+async def test_3_4_totals_are_told_without_a_coin_that_no_message_can_name(server: Stranger) -> None:
+    """An account could not be opened beside one."""
+    server.deposit("币安人生", "5")
+    venue = CcxtTrading(VenueProfile("sim", "binance", addresses(server.port)), Credentials(KEY, SECRET), CLOCK)
+    try:
+        await venue.open(("BTC/USDT",))
+        assert await venue.totals() == {asset: Decimal(amount) for asset, amount in FUNDS.items()}
+    finally:
+        await venue.close()
 
 
 async def test_6_5_without_any_stream_nothing_is_missing(house: House, server: Stranger) -> None:
