@@ -24,6 +24,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.domain.errors import RefusedError
+from streams.gateways.kafka_names import read_any_names
 from streams.ports.log import KafkaConnection
 
 KNOCK_TIMEOUT_MS = 10_000
@@ -43,7 +44,11 @@ class _TokenFile(AbstractTokenProvider):
 
 
 def client_args(connection: KafkaConnection) -> dict[str, Any]:
-    """Keyword arguments that every aiokafka client takes. Raises RefusedError when TLS files are unreadable."""
+    """Keyword arguments that every aiokafka client takes. Raises RefusedError when TLS files are unreadable.
+
+    From here on the consumers of this process read records with any header names.
+    """
+    read_any_names()
     arguments: dict[str, Any] = {
         "bootstrap_servers": connection.bootstrap,
         "security_protocol": connection.security_protocol,

@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer import message_accumulator, producer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from streams.gateways.kafka import TOGETHER_MAX, KafkaLog
+from streams.gateways.kafka import TOGETHER_MAX, KafkaLog, KafkaReader
 from streams.gateways.kafka_admin import Floors, create_topics
 from streams.local.broker import Broker
-from streams.ports.log import KafkaConnection, Output, PositionLostError
+from streams.ports.log import KafkaConnection, Output, PositionLostError, Record
 from streams.topics import Topic
 
 PLACE = ("events", 0)
@@ -76,3 +79,29 @@ async def test_2_1_who_gives_up_takes_nothing_from_those_that_wait(log: Counting
     assert [values for number, values in enumerate(found) if number not in (0, 7)] == [
         list(range(number, 50)) for number in range(20) if number not in (0, 7)
     ]
+
+
+class NoText(str):
+    """A header's name as a client in another language may write it."""
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return b"\xff\xfe"
+
+
+async def test_2_2_a_header_with_a_name_that_is_no_text_is_taken_by_the_broker_and_read_past(
+    log: Counting, broker: Broker, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(message_accumulator, "DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
+    monkeypatch.setattr(producer, "DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
+    async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap) as stranger:
+        await stranger.send_and_wait(topic_prefix + PLACE[0], b"-1", partition=0, headers=[(NoText("none"), b"text")])
+    await log.append(Output(PLACE[0], b"", b"-2", partition=0))
+    assert await values(log, RECORDS - 1, RECORDS + 2) == [RECORDS - 1, -1, -2]
+    reader = KafkaReader(KafkaConnection(broker.bootstrap, topic_prefix=topic_prefix))
+    await reader.assign({PLACE: RECORDS})
+    found: list[Record] = []
+    async with asyncio.timeout(30):
+        while len(found) < 2:
+            found += await reader.poll(200)
+    await reader.close()
+    assert [(record.offset, record.headers) for record in found] == [(RECORDS, (("\ufffd\ufffd", b"text"),)), (RECORDS + 1, ())]
