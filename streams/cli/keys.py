@@ -74,10 +74,7 @@ def rotate(purpose: str, overlap_s: int, days: int) -> None:
     if not private.exists():
         raise RefusedError(f"{private} does not exist; make the first key with `trimtab keys make {purpose}`")
     _say(make_pair(KeyPurpose(purpose), private, trusted, _now_ms(), days * DAY_MS, overlap_s * 1000), private, trusted)
-    click.echo(
-        "once the former key has ended, put the new one on record with `trimtab config apply`; what is dated before its end is "
-        "refused as well, from then on"
-    )
+    click.echo("put the new key on record with `trimtab config apply`; what the former one signs after its end is refused")
 
 
 @keys.command()

@@ -96,7 +96,7 @@ class HaltFile:
             if known is not None and not any(line.strip() for line in known):
                 known = [f"all {_NO_REASON}"]  # an empty file halts everything: so it stays
             draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-            draft.write_text("\n".join([*(known or ()), line]) + "\n", "utf-8", errors="replace")
+            draft.write_text("\n".join(dict.fromkeys([*(known or ()), line])) + "\n", "utf-8", errors="replace")
             draft.replace(self._path)
 
 

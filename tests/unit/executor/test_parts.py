@@ -190,6 +190,15 @@ def test_given_a_reason_in_no_letters_or_without_end_then_the_stop_is_written_an
     assert (in_words(file.stop("bob", "sim", "main")) or "").startswith("freeze: caf? xxx")
 
 
+def test_given_the_same_stop_by_the_file_again_and_again_then_it_stops_no_more_than_it_says(tmp_path: Path) -> None:
+    """A script that freezes each minute must not make the file too long to be believed."""
+    file = HaltFile(tmp_path)
+    for _ in range(400):
+        file.add(StopKind.FREEZE, "account:bob", "no heartbeat")
+    assert file.stop("alice", "sim", "main") is None
+    assert in_words(file.stop("bob", "sim", "main")) == "freeze: no heartbeat"
+
+
 @pytest.mark.parametrize("text", ["", "\n"])
 def test_given_an_empty_halt_file_then_a_stop_that_is_added_narrows_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "HALT").write_text(text)
