@@ -11,7 +11,7 @@ import pytest
 from streams.local.supervisor import RoleState
 from streams.topics import dead_letter
 from tests.crash.executor.tally import SEED
-from tests.crash.flow.faults import POINTS, ROLES, VICTIMS
+from tests.crash.flow.faults import BLOCK, POINTS, ROLES, VICTIMS, Kind
 from tests.crash.flow.report import checks
 from tests.crash.flow.rounds import BETWEEN
 from tests.crash.flow.story import EACH_FAULT, PORTFOLIOS, RATE_PER_S, ROUNDS, UNREADABLE, Story
@@ -60,7 +60,7 @@ def test_4_2_the_rounds_hold_every_kind_of_fault(story: Story):
     kinds = Counter(struck.kind for struck in story.rounds)
     if ROUNDS:
         assert len(story.rounds) == ROUNDS
-        assert kinds["pause"] >= ROUNDS * 9 // 20
+        assert kinds["pause"] >= BLOCK[Kind.PAUSE] * (ROUNDS // sum(BLOCK.values()))
     else:  # 7.3: every role and server
         assert all(faults["kill", victim] == 1 for victim in VICTIMS)
     assert {"kill", "pause", "restart", "cut off", "join"} <= kinds.keys() or 0 < ROUNDS < 20

@@ -20,6 +20,7 @@ from schemas.orders import (
     OrderRejected,
     OrderUnknown,
     OrderUnsent,
+    OwnerStarted,
 )
 from schemas.rebalance import PortfolioHalted, PortfolioQuarantined
 from streams.gateways.kafka import KafkaLog, KafkaReader
@@ -38,7 +39,8 @@ SPOKEN = {
     "ledger": ORDERS_LEDGER,
 }
 """Where a role is heard. The projector writes no topic: its tables show that it works."""
-HALTS = {message.ce_type().encode() for message in (AccountHalted, PortfolioHalted, PortfolioQuarantined)}
+HALTS = {message.ce_type().encode() for message in (OwnerStarted, AccountHalted, PortfolioHalted, PortfolioQuarantined)}
+"""What says who halts, and which executor may say so."""
 
 Place = tuple[str, int]
 FRESH_MS = 150
@@ -68,7 +70,7 @@ class Witness:
 
     def __init__(self, connection: KafkaConnection, journal: Path) -> None:
         self.attempts: dict[tuple[str, int], Attempt] = {}
-        self.halted: list[str] = []
+        self._halts = Halts()
         self._next: dict[Place, int] = {}
         self._connection = connection
         self._journal = journal
@@ -89,6 +91,11 @@ class Witness:
     def ask(self, question: Coroutine[Any, Any, Result], timeout_s: float = 60.0) -> Result:
         """Run a coroutine on the witness's own loop."""
         return self._aside.ask(question, timeout_s)
+
+    @property
+    def halted(self) -> list[str]:
+        """Who has halted by itself so far, and why."""
+        return self._halts.told
 
     @property
     def log(self) -> KafkaLog:
@@ -195,8 +202,7 @@ class Witness:
         source = (record.header("ce_source") or b"").decode(errors="replace")
         self._heard.setdefault(source, {})[place] = record.offset
         self._next[place] = record.offset + 1
-        if told := halt_of(record):
-            self.halted.append(told)
+        self._halts.hear(record)
         if record.topic != ORDERS_EVENTS:
             return
         try:
@@ -214,22 +220,36 @@ class Witness:
                 attempt.ended, attempt.ended_at_ms = type(event).__name__, event.at_ms
 
 
-def halt_of(record: Record) -> str | None:
-    """Who halts by itself in this record, and why: an executor its account, a fold a portfolio. None in any other record."""
-    if record.header("ce_type") not in HALTS:
-        return None
-    try:
-        said = decode(Envelope.read(record.headers).type, record.value)
-    except (DecodeError, ValueError):
-        return None
-    match said:
-        case AccountHalted():
-            who = f"account {said.account}"
-        case PortfolioHalted() | PortfolioQuarantined():
-            who = f"portfolio {said.portfolio}"
-        case _:
-            return None
-    return f"{who}: {said.cause}" + (f" ({said.detail})" if said.detail else "")
+class Halts:
+    """Who halts by itself, and why: an executor its account, a fold a portfolio. Hears the records of each log in order.
+
+    An executor that slept while another one took over may wake to a trade of an order it knows nothing of, and halt for it:
+    that is void, as everything that a former owner says.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self._epochs: dict[str, int] = {}
+
+    def hear(self, record: Record) -> None:
+        if record.header("ce_type") not in HALTS:
+            return
+        try:
+            said = decode(Envelope.read(record.headers).type, record.value)
+        except (DecodeError, ValueError):
+            return
+        match said:
+            case OwnerStarted():
+                self._epochs[said.account] = max(said.epoch, self._epochs.get(said.account, 0))
+            case AccountHalted() if said.epoch >= self._epochs.get(said.account, 0):
+                self._tell(f"account {said.account}", said.cause, said.detail)
+            case PortfolioHalted() | PortfolioQuarantined():
+                self._tell(f"portfolio {said.portfolio}", said.cause, said.detail)
+            case _:
+                pass
+
+    def _tell(self, who: str, cause: str, detail: str) -> None:
+        self.told.append(f"{who}: {cause}" + (f" ({detail})" if detail else ""))
 
 
 def _is_behind(found: Mapping[Place, int], since: Mapping[Place, int]) -> bool:
