@@ -38,6 +38,7 @@ TOPICS = {
 KILLED = ("feed", "sequencer", "portfolio", "executor", "ledger", "projector", "relay")
 KILLED_SHORT = ("executor", "relay")
 ROUND_S, ROUNDS_MAX = 15, 3
+SPEED = 100  # the tape lasts for all rounds
 STILL_COMING_S = 0.3  # what a killed process had handed to the kernel may still arrive
 LIVE_S = 3.0
 BETWEEN_S = 3.0
@@ -54,7 +55,7 @@ def measure(seconds: int) -> list[Line]:
     """A round of kills with one worker and one with two for each 15 s of `seconds`, at most three; below, one of few."""
     killed = KILLED if seconds >= ROUND_S else KILLED_SHORT
     rounds = max(1, min(ROUNDS_MAX, seconds // ROUND_S))
-    with full_flow("recovery", PORTFOLIOS, SHARDS) as stack:
+    with full_flow("recovery", PORTFOLIOS, SHARDS, SPEED) as stack:
         add_process(stack, "relay", "bench.relay", stack.bootstrap, str(stack.directory / "relay-times.json"))
         stack.go()
         found = {1: asyncio.run(_kill_rounds(stack, killed, rounds, {}))}
