@@ -89,7 +89,7 @@ def flow(name: str, settings: str | Path, speed: int) -> Iterator[Flow]:
 def full_flow(name: str, portfolios: int, shards: int, speed: int = FULL_SPEED) -> Iterator[Flow]:
     """Everything started and every portfolio at rest; after `go` each decides anew as soon as its last plan has ended.
 
-    Their thresholds lie far below what a fast tape does, until it ends: 1 070 minutes of it, 214 s at the full speed. The topics
+    Their thresholds lie far below what a fast tape does, until it ends: 1 070 minutes of it, 214 s at full speed. The topics
     of the bare relay are there too.
     """
     with flow(name, settings_text(portfolios, shards, threshold="0.0002", observe_every_ms=10_000), speed) as stack:
