@@ -40,8 +40,8 @@ class Hearing:
     event back. So an event counts once, and only while it is not dated long before the newest nor its key over by then; a stop
     counts at any date, but once for each halt id. Every reader starts at the topic's beginning, so that all judge alike.
 
-    `taken_ms` is when the broker took the event: its record's timestamp, which nobody who writes to the topic can choose. The
-    newest is the one that was taken last, so that no operator's wrong clock is handed on to the others.
+    `appended_at_ms` is when the broker appended the event: its record's timestamp, which nobody who writes to the topic can
+    choose. The newest is the one that was appended last, so that no operator's wrong clock is handed on to the others.
     """
 
     newest_ms: int = 0
@@ -49,12 +49,12 @@ class Hearing:
     _stops: set[str] = field(default_factory=set)
     _forget_above: int = 1024
 
-    def key_time_ms(self, event: ControlEvent, taken_ms: int) -> int:
-        """When the key of this event must be valid: by its own date, and for what is no stop when it was taken, too. So whoever
+    def key_time_ms(self, event: ControlEvent, appended_at_ms: int) -> int:
+        """When the key of this event must be valid: by its own date, and for what is no stop when it was appended. So whoever
         holds a key that ended says nothing more, whatever date he gives."""
-        return event.at_ms if isinstance(event, TradingStopped) else max(event.at_ms, taken_ms, self.newest_ms)
+        return event.at_ms if isinstance(event, TradingStopped) else max(event.at_ms, appended_at_ms, self.newest_ms)
 
-    def hear(self, event: ControlEvent, value: bytes, taken_ms: int) -> None:
+    def hear(self, event: ControlEvent, value: bytes, appended_at_ms: int) -> None:
         """Take one verified event in, in topic order; `value` are its bytes. Raises OutOfTimeError for one not to be obeyed."""
         if isinstance(event, TradingStopped):
             if event.halt_id in self._stops:
@@ -67,7 +67,7 @@ class Hearing:
         if digest in self._said:
             raise OutOfTimeError("the same was said before")
         self._said[digest] = event.at_ms
-        self.newest_ms = max(self.newest_ms, taken_ms)
+        self.newest_ms = max(self.newest_ms, appended_at_ms)
         if len(self._said) > self._forget_above:
             self._forget()
 
@@ -78,9 +78,9 @@ class Hearing:
         self._forget_above = max(1024, 2 * len(self._said))
 
 
-def dated(event: ControlEvent, taken_ms: int) -> ControlEvent:
-    """The event as of when the broker took it, to be held against other times: operators' clocks may be minutes off."""
-    return event.model_copy(update={"at_ms": taken_ms})
+def dated(event: ControlEvent, appended_at_ms: int) -> ControlEvent:
+    """The event as of when the broker appended it, to be held against other times: operators' clocks may be minutes off."""
+    return event.model_copy(update={"at_ms": appended_at_ms})
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.domain.errors import RefusedError
-from streams.gateways.kafka_names import read_any_names
+from streams.gateways.kafka_header_names import read_any_names
 from streams.ports.log import KafkaConnection
 
 KNOCK_TIMEOUT_MS = 10_000

@@ -44,10 +44,10 @@ def rotate(office: Office, at_ms: int) -> None:
     office.verifier = Ed25519Verifier(office.environment, TrustedFile(office.trusted))
 
 
-def signed(office: Office, event: ControlEvent, at_ms: int, taken_ms: int | None = None) -> Record:
+def signed(office: Office, event: ControlEvent, at_ms: int, appended_at_ms: int | None = None) -> Record:
     """The event as its operator dates it, and as the broker that takes it does: at once, unless it says otherwise."""
     record = office.signed(OPERATOR_CONTROL, event.scope, event.model_copy(update={"at_ms": at_ms}))
-    return replace(record, timestamp_ms=at_ms if taken_ms is None else taken_ms)
+    return replace(record, timestamp_ms=at_ms if appended_at_ms is None else appended_at_ms)
 
 
 def test_whoever_holds_a_key_that_ended_is_not_obeyed_once_anything_was_said_after_its_end(tmp_path: Path):
